@@ -1,0 +1,34 @@
+"""CrewAI-style crews as durable Celery jobs: nothing lost, nothing paid twice, any run replayed from any task."""
+
+from crewq.batch import Batch
+from crewq.crew import Crew
+from crewq.errors import CrewqError
+from crewq.members import LLM, Agent, ConditionalTask, Task
+from crewq.model import BaseLLM
+from crewq.outputs import CrewOutput, TaskOutput, UsageMetrics
+from crewq.run import Run
+from crewq.spec import Process
+from crewq.stream import CrewStreamingOutput, StreamChunk
+from crewq.tools import BaseTool, tool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LLM",
+    "Agent",
+    "BaseLLM",
+    "BaseTool",
+    "Batch",
+    "ConditionalTask",
+    "Crew",
+    "CrewOutput",
+    "CrewStreamingOutput",
+    "CrewqError",
+    "Process",
+    "Run",
+    "StreamChunk",
+    "Task",
+    "TaskOutput",
+    "UsageMetrics",
+    "tool",
+]

@@ -1,0 +1,6 @@
+"""`python -m crewq`."""
+
+from crewq.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="crewq")

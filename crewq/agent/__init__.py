@@ -1,0 +1,40 @@
+"""One task carried out by one agent, in this process. Nothing in here knows of Redis or Celery."""
+
+from crewq.agent.brief import Answer, Brief, Step
+from crewq.agent.delegation import Coworker, Delegation, Equipment, delegation_tools
+from crewq.agent.guardrails import Guardrails, Judge, Verdict, judged_by
+from crewq.agent.llm import LiteLLMModel, build_model, close_litellm, load_litellm
+from crewq.agent.loop import OnStep, perform
+from crewq.agent.prompts import planned
+from crewq.agent.retry import RetryingModel
+from crewq.agent.review import Check, Unfit
+from crewq.agent.toolbox import Invoke, Toolbox, ToolResult, call_in, invoke_directly
+
+__all__ = [
+    "Answer",
+    "Brief",
+    "Check",
+    "Coworker",
+    "Delegation",
+    "Equipment",
+    "Guardrails",
+    "Invoke",
+    "Judge",
+    "LiteLLMModel",
+    "OnStep",
+    "RetryingModel",
+    "Step",
+    "ToolResult",
+    "Toolbox",
+    "Unfit",
+    "Verdict",
+    "build_model",
+    "call_in",
+    "close_litellm",
+    "delegation_tools",
+    "invoke_directly",
+    "judged_by",
+    "load_litellm",
+    "perform",
+    "planned",
+]

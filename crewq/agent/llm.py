@@ -1,0 +1,243 @@
+"""Models by litellm, which is imported only when a worker starts: it takes seconds and 180 MB."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from functools import cached_property
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from crewq import errors
+from crewq.agent.failures import translate
+from crewq.agent.retry import RetryingModel
+from crewq.model import BaseLLM, Features, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
+from crewq.outputs import UsageMetrics
+from crewq.references import Imports
+from crewq.spec import LLMSpec
+
+TOTAL_TIMEOUT = 600.0  # seconds: what OpenAI's and litellm's own clients allow one answer
+CONNECT_TIMEOUT = 10.0  # seconds: a server that does not even accept a connection by then is down
+
+# Providers that ask for no key, or find credentials on the machine (an instance's role) that no variable tells of.
+KEYLESS = ("ollama", "ollama_chat", "bedrock", "sagemaker", "vertex_ai")
+# For a server of the user's own (`base_url`) that wants none, where the client insists on one.
+NO_KEY = "not-needed"
+
+
+def load_litellm() -> Any:
+    """The litellm module. A worker calls this when it starts; after that it costs nothing."""
+    # Without it the import fetches a price list from the network.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    return litellm
+
+
+async def close_litellm() -> None:
+    """Close the connections to providers that litellm keeps for this event loop. A worker calls this when it stops."""
+    litellm = load_litellm()
+    await litellm.close_litellm_async_clients()
+    litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model:
+    """Who answers for `llm`: litellm with retries, or the user's own class as it is.
+
+    Args:
+        llm: the model's name and options, or the reference of a class.
+        imports: what this worker may load.
+        key: the key to use instead of the one in the environment.
+
+    Raises:
+        ReferenceRefused: this worker may not load the class, or it is no model.
+        ModelUnknown: the class does not accept its fields.
+    """
+    if llm.reference is None:
+        return RetryingModel(LiteLLMModel(llm, key))
+    kind = imports.resolve(llm.reference, _is_model_class, "a subclass of crewq.BaseLLM")
+    try:
+        model: Model = kind(**llm.fields)
+    except ValidationError as error:
+        raise errors.ModelUnknown(
+            model=llm.model, reason=f"{llm.reference} does not accept its fields: {error}"
+        ) from error
+    return model
+
+
+def _is_model_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseLLM)
+
+
+class LiteLLMModel:
+    """One model by litellm, without any retries of its own."""
+
+    def __init__(self, llm: LLMSpec, key: str | None = None) -> None:
+        self._llm = llm
+        self._key = key
+
+    def features(self) -> Features:
+        """What litellm knows of the model; one that it does not know is taken to be able to use tools."""
+        return self._features
+
+    @cached_property
+    def _features(self) -> Features:
+        litellm = load_litellm()
+        try:
+            provider = litellm.get_llm_provider(self._llm.model)[1]
+            if provider in ("ollama", "ollama_chat"):
+                # litellm would ask the Ollama server, and block the event loop while it does.
+                return Features(native_tools=provider == "ollama_chat")
+            known = litellm.get_model_info(self._llm.model)
+        except _foreign(litellm):
+            return Features(answer_schema=litellm.supports_response_schema(self._llm.model))
+        return Features(
+            native_tools=bool(known.get("supports_function_calling")),
+            answer_schema=litellm.supports_response_schema(self._llm.model),
+            context_window=known.get("max_input_tokens"),
+        )
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        """Answer `request`, in one call.
+
+        Raises:
+            KeyMissing, ModelUnknown: without any call.
+            ModelError: what came of the call, if not an answer.
+        """
+        litellm = load_litellm()
+        total = float(request.options.get("timeout") or TOTAL_TIMEOUT)
+        arguments = self._arguments(litellm, request, total)
+        try:
+            async with asyncio.timeout(total):
+                response = await (
+                    _streamed(litellm, arguments, on_token) if on_token else litellm.acompletion(**arguments)
+                )
+            return _read(litellm, request.model, response)
+        except errors.ModelError:
+            raise
+        except TimeoutError:
+            raise errors.ModelTimeout(model=request.model, reason=f"no answer within {total:g} s.") from None
+        except _foreign(litellm) as error:
+            raise translate(error, request.model, self._key) from None
+
+    def _arguments(self, litellm: Any, request: ModelRequest, total: float) -> dict[str, Any]:
+        options = {name: value for name, value in request.options.items() if name != "stream"}
+        if "stop" in options and "stop" not in self._parameters(litellm):
+            del options["stop"]  # the answers are cut at it anyway
+        if request.tools:
+            options["tools"] = list(request.tools)
+        if request.answer_schema:
+            options["response_format"] = _response_format(request.answer_schema)
+        if key := self._key_for(litellm, request):
+            options["api_key"] = key
+        return options | {
+            "model": request.model,
+            "messages": list(request.messages),
+            "timeout": httpx.Timeout(total, connect=min(CONNECT_TIMEOUT, total)),
+            # Retries are made outside, where each one is counted; litellm's and openai's own would hide them.
+            "num_retries": 0,
+            "max_retries": 0,
+            # Without it litellm 1.106 looks for a package that is not installed as soon as there are tools.
+            "_skip_mcp_handler": True,
+        }
+
+    def _parameters(self, litellm: Any) -> list[str]:
+        return litellm.get_supported_openai_params(self._llm.model) or []
+
+    def _key_for(self, litellm: Any, request: ModelRequest) -> str | None:
+        """The key to name in the call; None: litellm finds it, or needs none.
+
+        Raises:
+            ModelUnknown: no provider is known for the model's name.
+            KeyMissing: the provider needs a key, and there is none.
+        """
+        try:
+            provider = litellm.get_llm_provider(request.model)[1]
+        except _foreign(litellm):
+            raise errors.ModelUnknown(model=request.model, reason="no provider of that name is known.") from None
+        missing = litellm.validate_environment(request.model)["missing_keys"]
+        if self._key or not missing or provider in KEYLESS:
+            return self._key
+        if request.options.get("base_url") or request.options.get("api_base"):
+            return NO_KEY
+        raise errors.KeyMissing(model=request.model, variables=", ".join(missing))
+
+
+def _foreign(litellm: Any) -> tuple[type[BaseException], ...]:
+    """What litellm raises: its own errors, and those of a body or a model that it did not expect."""
+    # Versions of litellm without a class for it raise a plain Exception for a model that has no price.
+    unmapped = getattr(litellm.exceptions, "ModelNotMappedError", Exception)
+    own = (litellm.exceptions.openai.OpenAIError, litellm.BudgetExceededError, unmapped)
+    return (*own, httpx.HTTPError, OSError, ValueError, TypeError, AttributeError, LookupError)
+
+
+async def _streamed(litellm: Any, arguments: dict[str, Any], on_token: OnToken) -> Any:
+    chunks = []
+    stream = await litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
+    async for chunk in stream:
+        chunks.append(chunk)
+        if chunk.choices and (text := chunk.choices[0].delta.content):
+            on_token(text)
+    if getattr(stream, "received_finish_reason", "stop") is None:
+        # litellm takes the end of the connection for the end of the answer.
+        raise errors.ModelUnavailable(
+            model=arguments["model"], status="no usable answer", reason="its stream broke off."
+        )
+    return litellm.stream_chunk_builder(chunks, messages=arguments["messages"])
+
+
+def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title", "answer")))[:64]
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+def _read(litellm: Any, model: str, response: Any) -> ModelAnswer:
+    if not getattr(response, "choices", None):
+        raise errors.ModelUnavailable(model=model, status="no usable answer", reason="it holds no choice.")
+    choice = response.choices[0]
+    calls = choice.message.tool_calls or []
+    return ModelAnswer(
+        text=choice.message.content or "",
+        tool_calls=tuple(
+            ToolCall(id=call.id or "", name=call.function.name or "", arguments=call.function.arguments or "{}")
+            for call in calls
+        ),
+        finish_reason=choice.finish_reason or "stop",
+        usage=_usage(litellm, model, response),
+    )
+
+
+def _usage(litellm: Any, model: str, response: Any) -> UsageMetrics:
+    usage = getattr(response, "usage", None)
+    prompt = getattr(usage, "prompt_tokens_details", None)
+    completion = getattr(usage, "completion_tokens_details", None)
+    cost = _cost(litellm, model, response)
+    return UsageMetrics(
+        total_tokens=_number(usage, "total_tokens"),
+        prompt_tokens=_number(usage, "prompt_tokens"),
+        cached_prompt_tokens=_number(prompt, "cached_tokens"),
+        completion_tokens=_number(usage, "completion_tokens"),
+        reasoning_tokens=_number(completion, "reasoning_tokens"),
+        cache_creation_tokens=_number(prompt, "cache_creation_tokens"),
+        successful_requests=1,
+        cost=cost or 0.0,
+        unpriced_requests=int(cost is None),
+    )
+
+
+def _number(part: Any, name: str) -> int:
+    return int(getattr(part, name, None) or 0)
+
+
+def _cost(litellm: Any, model: str, response: Any) -> float | None:
+    try:
+        return float(litellm.completion_cost(completion_response=response, model=model))
+    except _foreign(litellm):
+        return None
+
+
+__all__ = ["LiteLLMModel", "build_model", "close_litellm", "load_litellm"]

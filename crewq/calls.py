@@ -1,0 +1,264 @@
+"""What makes a call durable: the model and the tools of one attempt, with the journal between them and the agent.
+
+The agent asks a `Model` and invokes tools, and knows nothing of this. A call is looked up before it is made; an answer
+that was paid for is written down whatever happens to the attempt meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, Literal, TypeVar
+
+from crewq import errors
+from crewq.agent import Delegation, Invoke
+from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken
+from crewq.narration import Narration
+from crewq.outputs import TaskOutput
+from crewq.spool import Answer
+from crewq.store import Call, Job, Journal
+from crewq.tools import BaseTool
+
+Result = TypeVar("Result")
+ASK_AGAIN = 0.5  # seconds
+FAILED = "\x15"  # begins what is kept of a tool that raised: ASCII's "not acknowledged", which no text begins with
+
+
+class NoLongerOurs(BaseException):
+    """This attempt lost its task while it worked on it. Not an `Exception`: no tool or loop may take it for its own."""
+
+
+class PersonNeeded(BaseException):
+    """A person decides how this task goes on. Until then it is set aside, and this attempt is over.
+
+    Args:
+        call: what the decision is about.
+        reason: what a person is told.
+        draft: the answer so far, if it is about that; None: about a tool that must not be repeated and was at work when
+            its worker died, so that nobody knows whether it had its effect.
+    """
+
+    def __init__(self, call: Call, reason: str, draft: TaskOutput | None = None) -> None:
+        self.call = call
+        self.reason = reason
+        self.draft = draft
+        super().__init__(call.id)
+
+
+class Attempt:
+    """The calls of one attempt at a task.
+
+    Args:
+        journal: where they are looked up.
+        keep: has the journal write an answer down, whatever happens to Redis and to this attempt meanwhile.
+        job: the task.
+        attempt: its fence.
+        threads: where the journal, which blocks, is asked.
+        within: which part of the work these calls belong to; empty: to none in particular.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        keep: Callable[[Answer], str],
+        job: Job,
+        attempt: int,
+        threads: Executor,
+        within: str = "",
+    ) -> None:
+        self._journal = journal
+        self._keep = keep
+        self._job = job
+        self._attempt = attempt
+        self._threads = threads
+        self._within = within
+        self._made: Counter[tuple[str, str]] = Counter()
+        self._parts: Counter[str] = Counter()
+        self.fresh = threading.Event()  # set once it makes a call that no earlier attempt has made
+
+    def part(self, name: str) -> Attempt:
+        """A part of the work, whose calls are told from equal ones elsewhere: parts may go on side by side, and which of
+        them makes its call first is not the same in every attempt."""
+        self._parts[name] += 1
+        within = f"{self._within}{name} {self._parts[name]}/"
+        part = Attempt(self._journal, self._keep, self._job, self._attempt, self._threads, within)
+        part.fresh = self.fresh
+        return part
+
+    def call(self, kind: Literal["model", "tool", "person"], name: str, digest: str) -> Call:
+        """The next call, to be made.
+
+        Args:
+            kind: `model`, `tool` or `person`.
+            name: what a person knows it by.
+            digest: what identifies the request.
+        """
+        if self._within:
+            digest = hashlib.sha256(f"{self._within}{digest}".encode()).hexdigest()[:32]
+        ordinal = self._made[kind, digest]
+        self._made[kind, digest] += 1
+        return Call(self._job, self._attempt, kind, name, digest, ordinal)
+
+    async def make(
+        self,
+        call: Call,
+        do: Callable[[], Awaitable[Result]],
+        *,
+        write: Callable[[Result], str],
+        usage: Callable[[Result], str] = lambda result: "",
+        repeatable: bool = True,
+    ) -> tuple[str, bool]:
+        """Make a call, unless it was made before.
+
+        Args:
+            call: which one.
+            do: makes it.
+            write: its result as the journal keeps it.
+            usage: what it used, as JSON.
+            repeatable: whether it may be made again if it was under way when its worker died.
+
+        Returns:
+            The result as the journal keeps it, and whether it was there already.
+
+        Raises:
+            NoLongerOurs: this attempt must not make it.
+            PersonNeeded: it was under way when its worker died, and must not be repeated.
+        """
+        finding = await self._ask(lambda: self._journal.begin(call, repeatable=repeatable))
+        while finding.word == "wait":
+            await asyncio.sleep(ASK_AGAIN)
+            finding = await self._ask(lambda: self._journal.begin(call, repeatable=repeatable))
+        if finding.word == "answer":
+            return finding.answer, True
+        if finding.word == "stop":
+            raise NoLongerOurs
+        if finding.word == "doubt":
+            raise PersonNeeded(call, str(errors.CallInDoubt(tool=call.name, run=call.job.run)))
+        self.fresh.set()
+        began = time.monotonic()
+        result = await do()
+        answer = Answer(call, write(result), usage(result), time.monotonic() - began)
+        return await self._ask(lambda: self._keep(answer)), False
+
+    async def ask_person(self, draft: TaskOutput) -> str:
+        """What a person says of an answer.
+
+        Raises:
+            PersonNeeded: nobody has said anything yet.
+        """
+        call = self.call("person", "person", hashlib.sha256(draft.model_dump_json().encode()).hexdigest()[:32])
+        said = await self._ask(lambda: self._journal.find(call))
+        if said is None:
+            raise PersonNeeded(
+                call, f"A person is to say whether the answer will do: `crewq answer {call.job.run}`", draft
+            )
+        return said
+
+    async def _ask(self, question: Callable[[], Result]) -> Result:
+        """In a thread, which goes on should this attempt be cancelled: what was paid for is written down."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, question)
+
+
+class JournalledModel:
+    """A model whose answers are kept.
+
+    Args:
+        model: who answers.
+        attempt: whose calls they are.
+        before: what each new call waits for.
+        narrate: tells of an answer as it comes, where somebody wants that.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        attempt: Attempt,
+        before: Callable[[], Awaitable[None]],
+        narrate: Callable[[Call], Narration] | None = None,
+    ) -> None:
+        self._model = model
+        self._attempt = attempt
+        self._before = before
+        self._narrate = narrate
+
+    def features(self) -> Features:
+        """What the model can do."""
+        return self._model.features()
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        """The model's answer, or the one that it gave before.
+
+        Args:
+            request: the question.
+            on_token: if there is one, the answer is told as it comes: to whoever follows the run, in its place.
+
+        Raises:
+            ModelError: as the model itself.
+            NoLongerOurs: this attempt lost its task.
+        """
+        call = self._attempt.call("model", request.model, request.digest())
+        narration = self._narrate(call) if self._narrate and on_token else None
+
+        async def ask() -> ModelAnswer:
+            await self._before()
+            if narration is None:
+                return await self._model.complete(request, on_token)
+            async with narration.going_on():
+                answer = await self._model.complete(request, narration)
+            await narration.complete(answer)
+            return answer
+
+        text, _ = await self._attempt.make(
+            call,
+            ask,
+            write=lambda answer: answer.model_dump_json(exclude_defaults=True),
+            usage=lambda answer: answer.usage.model_dump_json(exclude_defaults=True),
+        )
+        answer = ModelAnswer.model_validate_json(text)
+        if narration:
+            await narration.complete(answer)  # whole, if it was in the journal
+        return answer
+
+
+def journalled(invoke: Invoke, attempt: Attempt) -> Invoke:
+    """`invoke`, with the results of tools kept, and their failures too: a tool that raised has been at work all the same.
+
+    A tool may have a `replayed(arguments)`, to be told of a call that was answered from the journal and not made.
+    Delegated work is no call: each call within it is kept as its own.
+    """
+
+    async def invoke_once(tool: BaseTool, arguments: dict[str, Any]) -> str:
+        if isinstance(tool, Delegation):
+            return await invoke(tool, arguments)
+        text = json.dumps([tool.public_name, arguments], sort_keys=True, ensure_ascii=False, default=str)
+        result, reused = await attempt.make(
+            attempt.call("tool", tool.public_name, hashlib.sha256(text.encode()).hexdigest()[:32]),
+            lambda: _outcome(invoke, tool, arguments),
+            write=str,
+            repeatable=tool.idempotent,
+        )
+        if reused and (replayed := getattr(tool, "replayed", None)):
+            replayed(arguments)
+        if result.startswith(FAILED):
+            raise errors.TaskError(reason=result.removeprefix(FAILED))
+        return result
+
+    return invoke_once
+
+
+async def _outcome(invoke: Invoke, tool: BaseTool, arguments: dict[str, Any]) -> str:
+    try:
+        return await invoke(tool, arguments)
+    except errors.StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
+        return f"{FAILED}{errors.explain(error)}"
+
+
+__all__ = ["Attempt", "JournalledModel", "NoLongerOurs", "PersonNeeded", "journalled"]

@@ -1,0 +1,100 @@
+"""What in a CrewAI project will not carry over, besides its imports: fields, methods, and entries of YAML."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from crewq.cli.moves import RENAMED, Leftover
+from crewq.crew import Crew
+from crewq.members import LLM, Agent, Member, Task
+
+KINDS: Final[dict[str, type[Member]]] = {
+    "Agent": Agent,
+    "Task": Task,
+    "ConditionalTask": Task,
+    "Crew": Crew,
+    "LLM": LLM,
+}
+ENTRIES: Final[dict[str, type[Member]]] = {"agents": Agent, "tasks": Task}  # by the name of a YAML file
+OF_TASKS: Final = {"callbacks", "condition"}  # that their YAML, and a ConditionalTask, have besides fields
+DEPENDS: Final = re.compile(r"""(?:^|["'])\s*(crewai(?:-tools)?)(?=[\[<>=!~"',;\s]|$)""")
+IGNORED: Final = "CrewAI ignores it, and crewq has no such field."
+
+
+def in_module(tree: ast.Module) -> Iterator[Leftover]:
+    """What a module gives to agents, tasks, crews and models that crewq's do not take, and asks of crews."""
+    names = _names(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if kind := names.get(ast.unparse(node.func).rpartition(".")[2]):
+                yield from _fields(node, kind)
+        elif isinstance(node, ast.Attribute) and _is_made_crew(node.value) and not hasattr(Crew, node.attr):
+            yield Leftover(
+                node.end_lineno or node.lineno, f"crew().{node.attr}", "a Crew of crewq's has no such method."
+            )
+
+
+def _names(tree: ast.Module) -> dict[str, type[Member]]:
+    """What a module calls the classes that it imports from CrewAI."""
+    aliases = [
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("crewai", "crewq")
+        for name in node.names
+    ]
+    imported = {name.asname or name.name: KINDS.get(RENAMED.get(name.name, name.name)) for name in aliases}
+    whole = any(name.name == "crewai" for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names)
+    return (KINDS if whole else {}) | {name: kind for name, kind in imported.items() if kind}
+
+
+def _fields(call: ast.Call, kind: type[Member]) -> Iterator[Leftover]:
+    for given in call.keywords:
+        unset = isinstance(given.value, ast.Constant) and not given.value.value
+        if given.arg and (advice := _advice(kind, given.arg, unset=unset)):
+            yield Leftover(given.value.lineno, f"{kind.__name__}({given.arg}=...)", advice)
+
+
+def _advice(kind: type[Member], field: str, *, unset: bool) -> str | None:
+    """What to do instead of a field; None where there is nothing to be done."""
+    if field in kind.model_fields or (kind is Task and field in OF_TASKS):
+        return None
+    if field in kind.lacks:
+        return None if unset else kind.lacks[field]
+    return IGNORED
+
+
+def _is_made_crew(node: ast.expr) -> bool:
+    """Whether it is `Project().crew()`."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "crew"
+
+
+def in_entries(file: Path, text: str) -> Iterator[Leftover]:
+    """The fields of a `agents.yaml` or `tasks.yaml` that crewq's agents and tasks do not have."""
+    kind = ENTRIES[file.stem]
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        yield Leftover(line, "the whole file", f"it is not valid YAML: {error.problem}.")
+        return
+    for name, entry in root.value if isinstance(root, yaml.MappingNode) else []:
+        for key, value in entry.value if isinstance(entry, yaml.MappingNode) else []:
+            unset = value.value in ("", "false", "False", "null", [])
+            if advice := _advice(kind, str(key.value), unset=unset):
+                yield Leftover(key.start_mark.line + 1, f"{name.value}: {key.value}", advice)
+
+
+def in_requirements(text: str) -> Iterator[Leftover]:
+    """The lines by which a project depends on CrewAI."""
+    for at, line in enumerate(text.splitlines(), 1):
+        if found := DEPENDS.search(line):
+            yield Leftover(at, f"depends on {found[1]}", "depend on crewq instead.")
+
+
+__all__ = ["ENTRIES", "in_entries", "in_module", "in_requirements"]

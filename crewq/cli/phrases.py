@@ -1,0 +1,57 @@
+"""How the command line says times, sizes, money and ids."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from crewq.outputs import UsageMetrics
+
+SHORT_ID = 8  # letters: unambiguous among many thousands of runs, and any unambiguous beginning is accepted
+
+
+def short(name: str) -> str:
+    """The beginning of an id."""
+    return name[:SHORT_ID]
+
+
+def seconds_between(began: datetime | None, ended: datetime | None) -> float | None:
+    """Seconds from one moment to the other, or to now."""
+    if began is None:
+        return None
+    return ((ended or datetime.now(UTC)) - began).total_seconds()
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s` or `2 h 5 min`; nothing where it has not begun."""
+    if seconds is None:
+        return ""
+    if seconds < 59.5:
+        return f"{max(0.0, seconds):.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def ago(moment: datetime) -> str:
+    """How long ago a moment was."""
+    return f"{duration(seconds_between(moment, None))} ago"
+
+
+def money(usage: UsageMetrics) -> str:
+    """The cost in dollars; `+?` where the price of some calls is not known."""
+    if not usage.cost and not usage.cost_known:
+        return "$?"
+    digits = 2 if usage.cost >= 1 or not usage.cost else 4
+    return f"${usage.cost:.{digits}f}{'' if usage.cost_known else ' + ?'}"
+
+
+def tokens(usage: UsageMetrics) -> str:
+    """The number of tokens."""
+    return f"{usage.total_tokens:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+__all__ = ["SHORT_ID", "ago", "counted", "duration", "money", "seconds_between", "short", "tokens"]

@@ -1,0 +1,355 @@
+"""`Crew`: what a person holds. It freezes itself into a spec, has the store accept runs, and gives handles back."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field, PrivateAttr
+
+from crewq import errors
+from crewq.batch import Batch
+from crewq.fanout import new_run, start_batch
+from crewq.freeze import Plan, freeze, lent_keys, modules_of
+from crewq.handle import find
+from crewq.members import LLM, Agent, Member, Task
+from crewq.model import BaseLLM
+from crewq.outputs import CrewOutput, UsageMetrics
+from crewq.plan import new_tasks
+from crewq.producer import Producer, connect
+from crewq.replay import find_task, spec_to_resume_with, start_replay
+from crewq.run import Run
+from crewq.settings import Settings
+from crewq.spec import CrewSpec, Process, templates
+from crewq.store import Job, Order
+from crewq.stream import CrewStreamingOutput
+from crewq.template import checked_inputs, names_in, require
+from crewq.terminal import attend, somebody_is_there
+
+Inputs = Mapping[str, Any]
+
+LOOP_THREAD = "crewq-loop"
+
+
+class Crew(Member):
+    """Agents and the tasks they do, in order. It can be kicked off any number of times, also at the same time.
+
+    Fields, beside CrewAI's own meaning:
+        max_rpm: model calls per minute of all its agents together, over the whole fleet.
+        cache: whether results of tools may be reused.
+        respect_context_window: the default of its agents.
+        manager_agent, manager_llm: who does the tasks of a hierarchical crew, by giving work to its agents.
+        planning: a first step of each run, `plan`, in which all tasks are planned; each task is told the plan.
+        stream: kickoff gives a `CrewStreamingOutput`: what the agents say, as they say it. The runs of a batch are followed
+            one by one: `CrewStreamingOutput(run)`.
+        before_kickoff_callbacks, after_kickoff_callbacks: called in this process, inputs → inputs and output → output.
+        on_change: what `resume` does with a run of this crew as it was before: go on with the crew as it is now
+            (`resume`), with the crew as it was (`pin`), or not at all (`refuse`). A run that nobody stopped always goes on
+            with the crew that it was started with.
+        queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -Q`); default: crewq.
+        task_callback, step_callback: called in the worker; they travel by their name.
+    """
+
+    lacks: ClassVar[dict[str, str]] = {
+        "memory": "pass what is to be remembered as an input or as context.",
+        "embedder": "it belongs to memory and knowledge.",
+        "output_log_file": "use `crewq show --json`, or Celery's own log.",
+        "function_calling_llm": "the agents' llm makes the calls.",
+        "config": "pass its entries as fields: Crew(**config).",
+        "prompt_file": "use system_template and prompt_template of the agents.",
+        "knowledge": "give the agents a tool that searches it.",
+        "knowledge_sources": "give the agents a tool that searches them.",
+        "share_crew": "crewq sends nothing anywhere.",
+        "chat_llm": "it belongs to `crewai chat`.",
+        "checkpoint": "every call is kept already, without it.",
+        "tracing": "`crewq show` and Flower tell what happened.",
+        "skills": "give the agents tools.",
+        "security_config": "it belongs to CrewAI's own platform.",
+    }
+
+    agents: list[Agent] = Field(default_factory=list)
+    tasks: list[Task] = Field(default_factory=list)
+    process: Process = Process.sequential
+    verbose: bool = False
+    name: str = "crew"
+    max_rpm: int | None = Field(default=None, ge=1)
+    cache: bool = False
+    respect_context_window: bool | None = None
+    manager_agent: Agent | None = None
+    manager_llm: str | LLM | BaseLLM | None = None
+    planning: bool = False
+    planning_llm: str | LLM | BaseLLM | None = None
+    stream: bool = False
+    step_callback: Callable[..., Any] | None = None
+    task_callback: Callable[..., Any] | None = None
+    before_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
+    after_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
+    queue: str | None = None
+    on_change: Literal["resume", "pin", "refuse"] = "resume"
+    usage_metrics: UsageMetrics | None = None
+
+    _latest: str | None = PrivateAttr(default=None)
+
+    # -- one run -------------------------------------------------------------------------------------------
+
+    def kickoff(
+        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+    ) -> CrewOutput:
+        """Run the crew and wait for its output. The run goes on should this process die: `crewq.Run(id)` finds it again.
+
+        With `stream`, it returns at once, with a `CrewStreamingOutput`.
+
+        Args:
+            inputs: values of the `{placeholders}`.
+            timeout: seconds after which the run ends failed, wherever it stands.
+            idempotency_key: the same key, crew and inputs give the same run, however often this is called.
+
+        Raises:
+            UsageError: the crew or the inputs are wrong; nothing was started.
+            StoreUnreachable: there is no Redis; nothing was started.
+            RunFailed, RunCancelled: that is how it ended.
+        """
+        if threading.current_thread().name == LOOP_THREAD:
+            raise errors.NestedKickoff
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
+        output: Any = CrewStreamingOutput(run) if self.stream else _watched(run, self._wait_for(run))
+        checked: CrewOutput = output  # what it is for all but the few that stream
+        return checked
+
+    def kickoff_async(
+        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+    ) -> Run:
+        """Start the crew and return at once: the handle of a run that is under way, to be awaited or not.
+
+        Arguments and errors are those of `kickoff`; how the run ends is told when the handle is awaited. With `stream`, it
+        gives a `CrewStreamingOutput`, and so does awaiting that, as CrewAI's code does.
+        """
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
+        started: Any = CrewStreamingOutput(run) if self.stream else run
+        handle: Run = started  # as above
+        return handle
+
+    akickoff: ClassVar[Any] = kickoff_async
+
+    def start(self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = "") -> Run:
+        """As `kickoff_async`, but the handle is that of the run whether it streams or not."""
+        producer, spec = self._prepared()
+        values = self._values(spec, inputs)
+        order = Order(spec, new_tasks(spec, batch=False), deadline=timeout or 0.0)
+        run = new_run(spec, values, key=idempotency_key)
+        accepted = producer.store.runs.create(order, [run])[0]
+        if accepted == run.id:
+            producer.publish(spec, [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after])
+        self._latest = accepted
+        return self._run(accepted, producer)
+
+    # -- many runs -----------------------------------------------------------------------------------------
+
+    def kickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        return_exceptions: bool = False,
+        max_in_flight: int | None = None,
+        idempotency_key: str = "",
+    ) -> list[Any]:
+        """Run the crew once for each of the inputs, side by side over all workers, and wait for all of them.
+
+        Args:
+            inputs: one mapping for each run: a list, or anything that gives them one by one.
+            return_exceptions: True: the error of a run that did not complete stands in its place.
+            max_in_flight: how many of the runs may be under way at once; default: a few for each slot of the workers.
+            idempotency_key: the same key and crew give the same batch, however often this is called; a call whose
+                process died half-way is gone on with.
+
+        Raises:
+            UsageError: the crew or one of the inputs is wrong; nothing was started.
+            BatchFailed: some did not complete; has all results and errors with it.
+        """
+        batch = self.kickoff_for_each_async(
+            inputs,
+            return_exceptions=return_exceptions,
+            max_in_flight=max_in_flight,
+            idempotency_key=idempotency_key,
+        )
+        results: list[Any] = _watched(batch, batch.results)
+        return results
+
+    def kickoff_for_each_async(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        return_exceptions: bool = False,
+        max_in_flight: int | None = None,
+        idempotency_key: str = "",
+    ) -> Batch:
+        """Start the crew once for each of the inputs and return at once, with the handle of the batch."""
+        if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
+            raise errors.InputsNotMapping(
+                argument="inputs", wanted="a list of dicts, one for each run", type=type(inputs).__name__
+            )
+        producer, spec = self._prepared()
+        values = (self._values(spec, one) for one in inputs)
+        batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight)
+        return Batch(
+            batch, producer, classes=self._classes(), finish=self._called_back, return_exceptions=return_exceptions
+        )
+
+    akickoff_for_each: ClassVar[Any] = kickoff_for_each_async
+
+    # -- again ---------------------------------------------------------------------------------------------
+
+    def replay(
+        self,
+        task_id: str | uuid.UUID,
+        inputs: Inputs | None = None,
+        *,
+        outputs: Mapping[str, str] | None = None,
+    ) -> CrewOutput:
+        """Run this crew again from one task of an earlier run, and wait: a new run, with that one as its parent.
+
+        Tasks before it keep their outputs; it and what comes after it run again, as this crew has them now.
+
+        Args:
+            task_id: of any task of any run that is kept, or its beginning; or the `id` of one of this crew's `Task`
+                objects, which means its latest run.
+            inputs: None: those of the earlier run.
+            outputs: texts to use instead of what tasks had put out, by task name or id.
+
+        Raises:
+            UnknownId, AmbiguousId: there is no such task.
+            ReplayMismatch: this is not the crew that ran; tells the difference.
+        """
+        run = self.replay_async(task_id, inputs, outputs=outputs)
+        output: CrewOutput = _watched(run, run.result)
+        return output
+
+    def replay_async(
+        self, task_id: str | uuid.UUID, inputs: Inputs | None = None, *, outputs: Mapping[str, str] | None = None
+    ) -> Run:
+        """As `replay`, but returns at once, with the handle of the new run."""
+        producer, spec = self._prepared()
+        job = self._own_task(str(task_id)) or find_task(producer, str(task_id))
+        values = None if inputs is None else self._values(spec, inputs)
+        run, _ = start_replay(producer, job, spec, values, outputs)
+        self._latest = run
+        return self._run(run, producer)
+
+    def resume(self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None) -> CrewOutput:
+        """Let a run of this crew that failed, was cancelled or is paused go on where it stopped, and wait.
+
+        Tasks that have ended stay as they are. If this crew is not the one that the run was started with any more, its
+        field `on_change` says what happens.
+
+        Args:
+            run_id: of the run, or its beginning.
+            call_in_doubt: what becomes of a call of a tool that is not idempotent and was at work when its worker died:
+                make it again, or go on without it.
+
+        Raises:
+            UnknownId, AmbiguousId: there is no such run.
+            NotNow: it is under way, has completed, or has a call in doubt and nothing was decided.
+            ReplayMismatch: this is not the crew that ran, and it cannot or may not be gone on with.
+        """
+        producer, today = self._prepared()
+        run = self._run(find(producer, run_id, "run"), producer)
+        record = run.record()
+        spec = spec_to_resume_with(record, producer.store.runs.spec(record.spec), today, self.on_change)
+        run.resume(call_in_doubt=call_in_doubt, spec=spec)
+        output: CrewOutput = _watched(run, run.result)
+        return output
+
+    def _own_task(self, given: str) -> Job | None:
+        for at, task in enumerate(self.tasks):
+            if str(task.id) == given:
+                if self._latest is None:
+                    raise errors.UnknownId(kind="run", id=f"of task {given}", where="this crew object")
+                return Job(self._latest, at + self._first)
+        return None
+
+    # -- what CrewAI's has besides -------------------------------------------------------------------------
+
+    def fetch_inputs(self) -> set[str]:
+        """The names of all `{placeholders}` of the crew."""
+        return {name for _, text in templates(self.spec()) for name in names_in(text)}
+
+    def spec(self) -> CrewSpec:
+        """The crew as it travels.
+
+        Raises:
+            CrewError, NotPortable: it cannot run as it is written.
+        """
+        return freeze(self._plan(), Settings.from_env(os.environ))
+
+    def copy(self, **_: Any) -> Crew:
+        """The crew itself: runs share nothing, so there is no need for a copy of it (CrewAI needs one for each run)."""
+        return self
+
+    # -- the way of a kickoff ------------------------------------------------------------------------------
+
+    def _prepared(self) -> tuple[Producer, CrewSpec]:
+        producer = connect()
+        spec = freeze(self._plan(), producer.given)
+        if producer.lend:
+            producer.lend(modules_of(spec), lent_keys(self._plan(), spec))
+        return producer, spec
+
+    def _plan(self) -> Plan:
+        own = set(Plan._fields)
+        return Plan(**{name: value for name, value in self if name in own})
+
+    def _values(self, spec: CrewSpec, inputs: Inputs | None) -> dict[str, Any]:
+        values: Any = checked_inputs(inputs)
+        for callback in self.before_kickoff_callbacks:
+            changed = callback(values)
+            values = checked_inputs(values if changed is None else changed)
+        require(spec.name, templates(spec), values)
+        checked: dict[str, Any] = values
+        return checked
+
+    def _classes(self) -> dict[int, type[BaseModel]]:
+        tasks = enumerate(self.tasks, start=self._first)
+        return {at: task.output_pydantic for at, task in tasks if task.output_pydantic}
+
+    @property
+    def _first(self) -> int:
+        """The position of its first task in a run: with `planning`, another one stands before it."""
+        return int(self.planning)
+
+    def _run(self, run: str, producer: Producer) -> Run:
+        return Run(run, producer, classes=self._classes(), finish=self._finished)
+
+    def _wait_for(self, run: Run) -> Callable[[], CrewOutput]:
+        """How to wait for a run: a person at a terminal is asked what its tasks ask."""
+        asks = any(task.human_input for task in self.tasks) and somebody_is_there()
+        return partial(attend, run) if asks else run.result
+
+    def _finished(self, output: CrewOutput) -> CrewOutput:
+        """Fill in what CrewAI fills in on the objects, and call the callbacks that come after."""
+        for task, done in zip(self.tasks, output.tasks_output, strict=False):
+            task.output = done
+        self.usage_metrics = output.token_usage
+        return self._called_back(output)
+
+    def _called_back(self, output: CrewOutput) -> CrewOutput:
+        for callback in self.after_kickoff_callbacks:
+            changed = callback(output)
+            output = output if changed is None else changed
+        return output
+
+
+def _watched(handle: Run | Batch, wait: Callable[[], Any]) -> Any:
+    """Wait, and say where to find it again if the person at the keyboard stops waiting."""
+    try:
+        return wait()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nThe {handle.kind} goes on without you. Back to it: crewq watch {handle.id}\n")
+        raise
+
+
+__all__ = ["Crew"]

@@ -1,0 +1,123 @@
+"""What an agent of a crew works with in a worker: its model, its tools, its share of the calls per minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from crewq.agent import Coworker, Equipment, OnStep, Toolbox, invoke_directly
+from crewq.agent.sandbox import Sandbox
+from crewq.agent.sandbox.code_tool import CodeTool
+from crewq.calls import Attempt, JournalledModel, journalled
+from crewq.host import Host
+from crewq.model import Model
+from crewq.narration import Narration
+from crewq.spec import AgentSpec, CrewSpec, TaskSpec
+from crewq.store import Call
+from crewq.template import interpolate
+from crewq.tools import BaseTool
+
+Spec = TypeVar("Spec", AgentSpec, TaskSpec)
+
+
+@dataclass(frozen=True)
+class Post:
+    """An agent of a crew as this worker has it.
+
+    Fields:
+        crew: the crew.
+        at: the agent's position in it.
+        agent: the agent, its templates filled in.
+        model: who answers for it.
+        tools: its tools, or those of the task in their place.
+        sandbox: where the code that its model writes is run, if it may write any.
+    """
+
+    crew: CrewSpec
+    at: int
+    agent: AgentSpec
+    model: Model
+    tools: tuple[BaseTool, ...]
+    sandbox: Sandbox | None
+
+
+def man(host: Host, crew: CrewSpec, at: int, inputs: Mapping[str, Any], task: TaskSpec | None = None) -> Post:
+    """Have an agent ready, for a task with tools of its own or for whatever comes.
+
+    Raises:
+        ReferenceRefused, ToolBroken, ModelUnknown, SandboxUnavailable: this worker cannot.
+    """
+    agent = filled(crew.agents[at], inputs, "role", "goal", "backstory")
+    specs = agent.tools if task is None or task.tools is None else task.tools
+    tools = tuple(spec.build(host.settings.imports) for spec in specs)
+    return Post(crew, at, agent, host.model(agent.llm), tools, host.sandbox if agent.sandbox else None)
+
+
+def filled(spec: Spec, inputs: Mapping[str, Any], *fields: str) -> Spec:
+    """An agent or a task with the templates in these fields filled in."""
+    texts = {name: interpolate(text, inputs) for name in fields if (text := getattr(spec, name))}
+    return spec.model_copy(update=texts)
+
+
+@contextmanager
+def equipped(
+    host: Host, post: Post, attempt: Attempt, on_step: OnStep, more: tuple[BaseTool, ...] = ()
+) -> Iterator[Equipment]:
+    """What an agent works with for one piece of work, whose calls are those of `attempt`; put away at the end.
+
+    Args:
+        host: this worker.
+        post: the agent.
+        attempt: whose calls they are.
+        on_step: who is told of its steps.
+        more: tools beside its own.
+    """
+    code = (CodeTool(sandbox=post.sandbox),) if post.sandbox else ()
+    model = JournalledModel(post.model, attempt, _turn(host, post), _narrator(host, post))
+    on_token = _aloud if post.crew.stream else None
+    invoke = journalled(invoke_directly(host.tool_threads), attempt)
+    try:
+        yield Equipment(model, Toolbox((*post.tools, *code, *more), invoke), on_step, on_token)
+    finally:
+        for tool in code:
+            tool.close()
+
+
+def as_coworker(host: Host, post: Post, attempt: Attempt, on_step: OnStep) -> Coworker:
+    """An agent that works for another one within the task of `attempt`, each time on a part of its own."""
+    return Coworker(post.agent, lambda work: equipped(host, post, attempt.part(work), on_step))
+
+
+def _aloud(text: str) -> None:
+    """Has the journalled model tell of what the agent says, and not of what else the model is asked for: a summary, a
+    verdict."""
+
+
+def _narrator(host: Host, post: Post) -> Callable[[Call], Narration]:
+    """Tells who follows the run of each answer to this agent."""
+
+    def narrate(call: Call) -> Narration:
+        return Narration(partial(host.tell, call, post.agent.role), host.store_threads)
+
+    return narrate
+
+
+def _turn(host: Host, post: Post) -> Callable[[], Awaitable[None]]:
+    """Waits, before a model call, until the agent's (else the crew's) calls per minute allow it, over the whole fleet."""
+    crew, agent = post.crew, post.agent
+    rate = agent.max_rpm or crew.max_rpm
+
+    async def turn() -> None:
+        if rate:
+            scope = f"{crew.digest()}:{post.at if agent.max_rpm else 'crew'}"
+            take = partial(host.store.take_turn, scope, rate)
+            await asyncio.sleep(await asyncio.get_running_loop().run_in_executor(host.store_threads, take))
+
+    return turn
+
+
+__all__ = ["Post", "as_coworker", "equipped", "filled", "man"]

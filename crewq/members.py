@@ -1,0 +1,325 @@
+"""What a person writes: `Agent`, `Task` and `LLM`, with CrewAI's names, defaults and meaning.
+
+A field that is not there is an error that suggests the nearest one; a field of CrewAI's that crewq does not have yet is an
+error that says so. Nothing that was written is silently ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from crewq import errors
+from crewq.model import BaseLLM
+from crewq.outputs import TaskOutput
+from crewq.tools import BaseTool
+
+
+class _NotSpecified:
+    """The default context of a task: the outputs of the tasks before it. `None` and `[]` mean no context."""
+
+    def __repr__(self) -> str:
+        return "NOT_SPECIFIED"
+
+
+NOT_SPECIFIED = _NotSpecified()
+
+# What an answer must pass: `(output) -> (True, the output, or another text or output)` or `(False, what is wrong)`, or a
+# criterion in words, by which the agent's own model judges.
+Guardrail: TypeAlias = Callable[..., Any] | str
+
+
+class Member(BaseModel):
+    """A part of a crew: knows its own fields, those of CrewAI's that it lacks, and tells them from a slip of the pen."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        validate_assignment=True,
+        hide_input_in_errors=True,  # it may be a key
+    )
+    lacks: ClassVar[dict[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
+
+    def __init__(self, **given: Any) -> None:
+        kind = type(self).__name__
+        if "config" in type(self).model_fields:
+            given = _with_config(kind, given)
+        for name in [name for name in given if name not in type(self).model_fields]:
+            if name not in self.lacks:
+                raise _unknown(kind, name, type(self).model_fields)
+            if value := given.pop(name):
+                raise errors.UnsupportedField(owner=kind, field=f"{name}={value!r}"[:80], advice=self.lacks[name])
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise _invalid(kind, error) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in type(self).model_fields:
+            raise _unknown(type(self).__name__, name, type(self).model_fields)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _invalid(type(self).__name__, error) from error
+
+
+def _with_config(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` and the entries of its `config`, which stand where nothing was given or None."""
+    config = given.get("config") or {}
+    if not isinstance(config, Mapping):
+        reason = f"it must be a dict, such as self.{kind.lower()}s_config['name'] in a class under @CrewBase."
+        raise errors.InvalidField(owner=kind, field="config=...", reason=reason)
+    return given | {name: value for name, value in config.items() if given.get(name) is None}
+
+
+def _invalid(kind: str, error: ValidationError) -> errors.UsageError:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, errors.UsageError):
+        return cause  # of a part, which has said itself what is wrong with it
+    where = f"{'.'.join(str(part) for part in first['loc'])}=..." if first["loc"] else "..."
+    return errors.InvalidField(owner=kind, field=where, reason=f"{cause or first['msg']}.")
+
+
+def _unknown(kind: str, name: str, fields: Any) -> errors.UnknownField:
+    near = difflib.get_close_matches(name, fields, n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return errors.UnknownField(owner=kind, field=name, hint=hint, known=", ".join(fields))
+
+
+class LLM(Member):
+    """Which model to ask, and how: any model that litellm knows, as `provider/model`.
+
+    `api_key` stays in this process, so it works with the embedded worker only; for a fleet, set the provider's variable
+    (OPENAI_API_KEY and the like) where the workers run. `timeout` is in seconds.
+    """
+
+    lacks: ClassVar[dict[str, str]] = {
+        "callbacks": "set litellm's callbacks where the workers run.",
+        "stream": "set it for the crew: Crew(stream=True).",
+    }
+
+    model: str
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: list[str] | str | None = None
+    seed: int | None = None
+    timeout: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
+    reasoning_effort: str | None = None
+    base_url: str | None = None
+    api_base: str | None = None
+    api_version: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    additional_params: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("additional_params")
+    @classmethod
+    def _without_key(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if "api_key" in given:
+            raise ValueError("a key does not belong there: pass it as LLM(api_key=...), and it stays in this process")
+        return given
+
+    def options(self) -> dict[str, Any]:
+        """What is passed to litellm with each call: all that was set, but the model's name and the key."""
+        named = self.model_dump(mode="json", exclude={"model", "additional_params"}, exclude_none=True)
+        return named | self.additional_params
+
+
+class Agent(Member):
+    """Who works on a task. `role`, `goal` and `backstory` may hold `{inputs}`.
+
+    Fields, beside CrewAI's own meaning:
+        llm: a name, an `LLM`, or a model of your own (`BaseLLM`); None: CREWQ_MODEL, else CrewAI's variables.
+        max_iter: how often the model is asked before it must answer.
+        max_rpm: model calls per minute over the whole fleet; wins over the crew's.
+        max_execution_time: seconds for a task, really enforced.
+        max_retry_limit: how often a task that failed is tried again. Calls already paid for are not made again.
+        config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
+        allow_delegation: gives it two tools: to have a coworker do a piece of work, and to ask one a question.
+        allow_code_execution: gives it a tool that runs Python in a sandbox: no files, no network, no environment.
+    """
+
+    lacks: ClassVar[dict[str, str]] = {
+        "memory": "pass what is to be remembered as an input or as context.",
+        "knowledge": "give the agent a tool that searches it.",
+        "knowledge_sources": "give the agent a tool that searches them.",
+        "embedder": "it belongs to memory and knowledge.",
+        "planning": "write a first task that plans, and give it as context.",
+        "planning_config": "write a first task that plans.",
+        "reasoning": "set reasoning_effort in LLM(...).",
+        "max_reasoning_attempts": "set reasoning_effort in LLM(...).",
+        "function_calling_llm": "the agent's llm makes the calls.",
+        "multimodal": "give the agent a tool that looks at the images.",
+        "guardrail": "give it to its tasks: Task(guardrail=...).",
+        "guardrail_max_retries": "it belongs to guardrail.",
+        "callbacks": "use step_callback.",
+        "mcps": "give the agent the server's tools as crewq tools.",
+        "apps": "give the agent tools for them.",
+        "a2a": "give the agent a tool that calls the other agent.",
+        "from_repository": "write the agent out.",
+        "max_tokens": "set it in LLM(max_tokens=...).",
+        "knowledge_config": "it belongs to knowledge.",
+        "executor_class": "crewq has one agent loop.",
+        "checkpoint": "every call is kept already, without it.",
+        "security_config": "it belongs to CrewAI's own platform.",
+        "skills": "write them into the backstory, or give the agent a tool.",
+        "i18n": "use system_template and prompt_template.",
+    }
+
+    role: str
+    goal: str
+    backstory: str
+    llm: str | LLM | BaseLLM | None = None
+    tools: list[BaseTool] = Field(default_factory=list)
+    max_iter: int = Field(default=25, ge=1)
+    max_rpm: int | None = Field(default=None, ge=1)
+    max_execution_time: float | None = Field(default=None, gt=0)
+    max_retry_limit: int = Field(default=2, ge=0)
+    verbose: bool = False
+    cache: bool = True
+    respect_context_window: bool = True
+    use_system_prompt: bool = True
+    system_template: str | None = None
+    prompt_template: str | None = None
+    response_template: str | None = None
+    inject_date: bool = False
+    date_format: str = "%Y-%m-%d"
+    allow_delegation: bool = False
+    allow_code_execution: bool = False
+    code_execution_mode: Literal["safe"] = "safe"
+    step_callback: Callable[..., Any] | None = None
+    config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_llm(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("llm"), dict):
+            return {**given, "llm": LLM(**given["llm"])}
+        return given
+
+
+class Task(Member):
+    """What to do. `description`, `expected_output` and `output_file` may hold `{inputs}`.
+
+    Fields, beside CrewAI's own meaning:
+        context: the tasks whose outputs it is given; left out: all before it; None or []: none.
+        async_execution: the tasks after it do not wait for it, until one that does uses it or is not async itself.
+        output_pydantic, output_json: the answer must fit this class, and comes back as one (or as its dict).
+        output_file: written by the worker, below CREWQ_OUTPUT_DIR.
+        config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
+        callback: called in the worker with the `TaskOutput`; it travels by its name, so it must be a module's function.
+        guardrail, guardrails: what each answer must pass, in order, before it counts (`guardrails` wins): functions of
+            the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
+        guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
+        human_input: the run is paused until a person accepts the answer or says what to change: `Run.answer`.
+    """
+
+    lacks: ClassVar[dict[str, str]] = {
+        "max_retries": "set guardrail_max_retries.",
+        "converter_cls": "use output_pydantic.",
+        "response_model": "use output_pydantic.",
+        "input_files": "pass the text of the files as an input.",
+        "security_config": "it belongs to CrewAI's own platform.",
+        "allow_crewai_trigger_context": "it belongs to CrewAI's own platform.",
+        "tool_failure_policy": "a failing tool is reported to the model, which decides.",
+    }
+
+    description: str
+    expected_output: str = ""
+    name: str | None = None
+    agent: Agent | None = None
+    context: Any = NOT_SPECIFIED  # a list of tasks, or None
+    async_execution: bool = False
+    tools: list[BaseTool] | None = None
+    output_json: type[BaseModel] | None = None
+    output_pydantic: type[BaseModel] | None = None
+    output_file: str | None = None
+    create_directory: bool = True
+    markdown: bool = False
+    callback: Callable[..., Any] | None = None
+    guardrail: Guardrail | Sequence[Guardrail] | None = None
+    guardrails: Guardrail | Sequence[Guardrail] | None = None
+    guardrail_max_retries: int = Field(default=3, ge=0)
+    human_input: bool = False
+    output: TaskOutput | None = None
+    config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+    _id: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
+
+    @property
+    def id(self) -> uuid.UUID:
+        """This object's own id; `Crew.replay` takes it for the latest run that this crew object started."""
+        return self._id
+
+    @property
+    def answer_class(self) -> type[BaseModel] | None:
+        """The class that the answer must fit, if any."""
+        return self.output_pydantic or self.output_json
+
+    @property
+    def all_guardrails(self) -> list[Guardrail]:
+        """What each answer must pass, in order."""
+        given = self.guardrails or self.guardrail or ()
+        return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        for guardrail in self.all_guardrails:
+            if problem := _one_argument_missing(guardrail, "guardrail"):
+                raise ValueError(problem)
+        if self.output_json and self.output_pydantic:
+            raise ValueError("output_json and output_pydantic exclude each other: keep one")
+        given = [] if self.context is NOT_SPECIFIED or self.context is None else self.context
+        if not isinstance(given, list) or not all(isinstance(task, Task) for task in given):
+            raise ValueError("context must be a list of Task objects, such as context=[first_task]")
+        return self
+
+
+class ConditionalTask(Task):
+    """A task that is done only if its `condition`, a function of the output of the task before it, returns True.
+
+    It is asked in the worker. A task that is not done is skipped: its output has no text, and the crew's is that of the
+    last task that has one. The first task of a crew, and one with `async_execution`, cannot be conditional.
+    """
+
+    condition: Callable[..., Any]
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if problem := _one_argument_missing(self.condition, "condition"):
+            raise ValueError(problem)
+        return self
+
+
+def _one_argument_missing(given: Guardrail, what: str) -> str | None:
+    if isinstance(given, str):
+        return None
+    try:
+        inspect.signature(given).bind(TaskOutput())
+    except TypeError as error:
+        return f"a {what} takes one argument, the output: def my_{what}(output) ({error})"
+    return None
+
+
+Task.model_rebuild()
+
+__all__ = ["LLM", "NOT_SPECIFIED", "Agent", "ConditionalTask", "Guardrail", "Member", "Task"]

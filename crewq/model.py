@@ -1,0 +1,131 @@
+"""What is asked of a model and what it answers: the seam between the agent loop and whoever answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from abc import ABC
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crewq.outputs import UsageMetrics
+
+Message: TypeAlias = dict[str, Any]  # a message in the form of OpenAI's chat API
+OnToken: TypeAlias = Callable[[str], None]
+
+
+class ToolCall(BaseModel):
+    """A tool that the model asks for; `arguments` is the JSON text as the model wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class ModelRequest(BaseModel):
+    """One question to a model.
+
+    Fields:
+        model: the model's name, as litellm takes it.
+        messages: the conversation so far, in the form of OpenAI's chat API.
+        tools: the tools it may call, likewise.
+        options: temperature, max_tokens and the like; passed on as they are.
+        answer_schema: a JSON schema that the answer must fit, for models that can be held to one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+    answer_schema: dict[str, Any] | None = None
+
+    def digest(self) -> str:
+        """What identifies this question: the same one asked again has the same digest."""
+        text = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class ModelAnswer(BaseModel):
+    """What a model said: a text, tool calls, or both; and what that used."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str = "stop"
+    usage: UsageMetrics = Field(default_factory=UsageMetrics)
+
+
+class Features(BaseModel):
+    """What a model can do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    native_tools: bool = True
+    answer_schema: bool = False
+    context_window: int | None = None  # tokens; None: not known
+
+
+class Model(Protocol):
+    """Whoever answers: litellm, a scripted stand-in, or one of these wrapped in a journal."""
+
+    def features(self) -> Features:
+        """What it can do."""
+        ...
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        """Answer `request`.
+
+        Args:
+            request: the question.
+            on_token: called with each piece of the answer's text as it comes, if the model streams.
+
+        Raises:
+            ModelError: it did not answer; says of which kind the failure is, and whether to try again.
+        """
+        ...
+
+
+class BaseLLM(BaseModel, ABC):
+    """A model of your own, with CrewAI's name for it: subclass it at the top level of a module and give it a `call`.
+
+    It travels to a worker as a reference to its class together with its fields, which must be plain values.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = "custom"
+
+    def features(self) -> Features:
+        """What it can do; override it to say otherwise."""
+        return Features()
+
+    def call(self, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> str | ModelAnswer:
+        """Answer the conversation: a text, or a `ModelAnswer` with tool calls and usage. Runs in a thread."""
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method `call(messages, tools)` or `complete(request)`."
+        )
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        """Answer `request`; override it instead of `call` for a model that is asynchronous itself."""
+        answer = await asyncio.to_thread(self.call, list(request.messages), list(request.tools) or None)
+        return answer if isinstance(answer, ModelAnswer) else ModelAnswer(text=answer)
+
+
+__all__ = [
+    "BaseLLM",
+    "Features",
+    "Message",
+    "Model",
+    "ModelAnswer",
+    "ModelRequest",
+    "OnToken",
+    "ToolCall",
+]

@@ -1,0 +1,170 @@
+"""What a task and a crew give back, with CrewAI's names, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+
+from crewq import errors
+
+SUMMARY_WORDS = 10
+
+
+class UsageMetrics(BaseModel):
+    """Tokens, requests and money. Unlike CrewAI's, each call is counted once, and money is counted at all.
+
+    `cost` is in US dollars. It sums the calls whose price is known; `unpriced_requests` counts the others, so that an
+    unknown price is never taken for nothing.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    total_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_creation_tokens: int = 0
+    successful_requests: int = 0
+    cost: float = 0.0
+    unpriced_requests: int = 0
+
+    def __add__(self, other: UsageMetrics) -> UsageMetrics:
+        return UsageMetrics(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+    def add_usage_metrics(self, other: UsageMetrics) -> None:
+        """Add `other` to this one in place (CrewAI's name for it)."""
+        for name, value in (self + other).model_dump().items():
+            setattr(self, name, value)
+
+    def delta_since(self, earlier: UsageMetrics) -> UsageMetrics:
+        """What was used since `earlier` (CrewAI's name for it)."""
+        return UsageMetrics(**{name: getattr(self, name) - getattr(earlier, name) for name in type(self).model_fields})
+
+    @property
+    def cost_known(self) -> bool:
+        """Whether the price of every call is known."""
+        return self.unpriced_requests == 0
+
+
+OutputFormat = Literal["raw", "json", "pydantic"]
+
+
+class TaskOutput(BaseModel):
+    """The output of one task. `str()` of it is its pydantic object, else its JSON, else its text, as in CrewAI."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    description: str = ""
+    name: str | None = None
+    expected_output: str | None = None
+    summary: str | None = None
+    raw: str = ""
+    pydantic: SerializeAsAny[BaseModel] | None = None
+    json_dict: dict[str, Any] | None = None
+    agent: str = ""
+    output_format: OutputFormat = "raw"
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+
+    def model_post_init(self, context: Any) -> None:
+        """Fill the summary with the first words of the description, as CrewAI does."""
+        if self.summary is None:
+            self.summary = " ".join(self.description.split()[:SUMMARY_WORDS]) + "..."
+
+    @property
+    def json(self) -> str | None:  # type: ignore[override]  # CrewAI's name; pydantic's own `json()` is deprecated
+        """The JSON text of an `output_json` task.
+
+        Raises:
+            ValueError: the task was not one.
+        """
+        if self.output_format != "json":
+            raise errors.UsageError(
+                reason="This task has no JSON output: give it one with Task(output_json=YourModel)."
+            )
+        return json.dumps(self.json_dict, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The structured output as a dict; empty for plain text."""
+        if self.json_dict:
+            return dict(self.json_dict)
+        return self.pydantic.model_dump() if self.pydantic else {}
+
+    def typed(self, model: type[BaseModel]) -> Self:
+        """This output with its JSON as an instance of the caller's own class.
+
+        Raises:
+            pydantic.ValidationError: the class holds a rule that its JSON schema could not carry to the worker.
+        """
+        return self.model_copy(update={"pydantic": model.model_validate(self.json_dict), "json_dict": None})
+
+    def __str__(self) -> str:
+        if self.pydantic is not None:
+            return str(self.pydantic)
+        return json.dumps(self.json_dict, ensure_ascii=False) if self.json_dict is not None else self.raw
+
+
+class CrewOutput(BaseModel):
+    """The output of a crew: that of its last task, all its tasks' outputs, and what the run used."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    raw: str = ""
+    pydantic: SerializeAsAny[BaseModel] | None = None
+    json_dict: dict[str, Any] | None = None
+    tasks_output: list[TaskOutput] = Field(default_factory=list)
+    token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
+    run_id: str = ""
+
+    @classmethod
+    def of(cls, outputs: list[TaskOutput], usage: UsageMetrics, run_id: str) -> CrewOutput:
+        """The crew's output from its tasks': the last one with any text is the result, as in CrewAI."""
+        last = next((output for output in reversed(outputs) if output.raw), outputs[-1])
+        return cls(
+            raw=last.raw,
+            pydantic=last.pydantic,
+            json_dict=last.json_dict,
+            tasks_output=outputs,
+            token_usage=usage,
+            run_id=run_id,
+        )
+
+    @property
+    def json(self) -> str | None:  # type: ignore[override]
+        """The JSON text of the last task, if it was an `output_json` task.
+
+        Raises:
+            ValueError: it was not.
+        """
+        if not self.tasks_output or self.tasks_output[-1].output_format != "json":
+            raise errors.UsageError(
+                reason="The last task has no JSON output: give it one with Task(output_json=YourModel)."
+            )
+        return json.dumps(self.json_dict, ensure_ascii=False)
+
+    @property
+    def usage_metrics(self) -> dict[str, Any]:
+        """`token_usage` as a dict."""
+        return self.token_usage.model_dump()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The structured output as a dict; empty for plain text."""
+        if self.json_dict:
+            return dict(self.json_dict)
+        return self.pydantic.model_dump() if self.pydantic else {}
+
+    def __getitem__(self, key: str) -> Any:
+        found = self.to_dict()
+        if key not in found:
+            raise KeyError(f"The crew's output has no {key!r}; it has: {', '.join(found) or 'only text (use .raw)'}.")
+        return found[key]
+
+    def __str__(self) -> str:
+        if self.pydantic is not None:
+            return str(self.pydantic)
+        return json.dumps(self.json_dict, ensure_ascii=False) if self.json_dict is not None else self.raw
+
+
+__all__ = ["CrewOutput", "OutputFormat", "TaskOutput", "UsageMetrics"]

@@ -1,0 +1,187 @@
+"""Objects by name: how a tool, callback or model class travels to a worker and is found there.
+
+A reference is `module:qualified.name`. It is made only of an object that the name really leads back to, and it is
+resolved only if the worker may load the module *and* the object is of the kind expected: a forged message can name
+`os:system`, and gets an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+
+from crewq import errors
+
+# crewq's own demo crew and test doubles run on any worker without being named in CREWQ_IMPORTS.
+BUILT_IN = ("crewq.demo", "crewq.testing")
+MAIN_MARK = ".main-"  # in the name of a queue of what is defined in the script that was started
+
+
+def reference_of(thing: Any, what: str, *, defined_as: Any = None) -> str:
+    """The reference that leads to `thing`.
+
+    Args:
+        thing: a function, a class, or an object that stands under the name of `defined_as`.
+        what: what it is called in an error.
+        defined_as: the function or class whose name `thing` has taken, as a decorator's result does.
+
+    Raises:
+        NotPortable: no name leads to it (a lambda, a closure, something defined inside a function).
+    """
+    named = thing if defined_as is None else defined_as
+    module = getattr(named, "__module__", None)
+    name = getattr(named, "__qualname__", None)
+    if not module or not name:
+        raise errors.NotPortable(
+            what=what, reason="it has no name of its own.", advice="Define it at the top level of a module."
+        )
+    if "<" in name:
+        kind = "a lambda" if "<lambda>" in name else "defined inside a function"
+        raise errors.NotPortable(
+            what=what,
+            reason=f"it is {kind} ({module}:{name}), which no other process can find.",
+            advice="Define it with `def` or `class` at the top level of a module.",
+        )
+    found = _walk(sys.modules.get(module), name)
+    if found is not thing:
+        raise errors.NotPortable(
+            what=what,
+            reason=f"the name {module}:{name} leads to something else.",
+            advice="Keep it under its own name at the top level of its module.",
+        )
+    return f"{module}:{name}"
+
+
+def fields_of(thing: BaseModel, what: str) -> dict[str, Any]:
+    """The fields of `thing` that differ from its class's, as JSON has them: they travel with a reference to the class.
+
+    Raises:
+        NotPortable: a field holds a secret, or cannot be written as JSON.
+    """
+    for name in type(thing).model_fields:
+        if isinstance(getattr(thing, name), (Secret, SecretBytes, SecretStr)):
+            raise errors.NotPortable(
+                what=what,
+                reason=f"its field {name!r} holds a secret, and secrets stay in the process that has them.",
+                advice="Read it from the environment where it is used, on the worker.",
+            )
+    try:
+        return thing.model_dump(mode="json", exclude_defaults=True)
+    except ValueError as error:
+        raise errors.NotPortable(
+            what=what,
+            reason=f"its fields cannot be written as JSON ({str(error).splitlines()[0]}).",
+            advice="Keep only plain values in its fields, and make the rest where it is used.",
+        ) from error
+
+
+def _walk(root: Any, name: str) -> Any:
+    """What a name leads to, never by way of another module."""
+    for part in name.split("."):
+        root = getattr(root, part, None)
+        if isinstance(root, ModuleType):
+            return None
+    return root
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What a process may load by reference: the modules named, and those below them."""
+
+    allowed: tuple[str, ...] = ()
+    local: Callable[[str], bool] | None = None  # embedded mode: is this module part of the user's own program?
+
+    def allows(self, module: str) -> bool:
+        """Whether `module` may be loaded."""
+        named = any(module == name or module.startswith(f"{name}.") for name in (*self.allowed, *BUILT_IN))
+        return named or bool(self.local and self.local(module))
+
+    def also(self, modules: Iterable[str]) -> Imports:
+        """These imports and `modules`."""
+        return Imports(tuple(dict.fromkeys((*self.allowed, *modules))), self.local)
+
+    def resolve(self, reference: str, kind: Callable[[Any], bool], wanted: str) -> Any:
+        """The object that `reference` names.
+
+        Args:
+            reference: `module:qualified.name`.
+            kind: whether the object is of the kind expected.
+            wanted: that kind in words, for the error.
+
+        Raises:
+            ReferenceRefused: the module may not be loaded or cannot be, the name is not of it, or it is of another kind.
+        """
+        module_name, _, name = reference.partition(":")
+        if not module_name or not name or any(part.startswith("__") for part in name.split(".")):
+            raise errors.ReferenceRefused(
+                reference=reference, reason="it is not of the form module:name.", advice="Start the run again."
+            )
+        if not self.allows(module_name):
+            raise errors.ReferenceRefused(
+                reference=reference,
+                reason=f"its module {module_name!r} is not among those that CREWQ_IMPORTS allows.",
+                advice=f"Start the worker with CREWQ_IMPORTS={module_name} (a list with commas), if it is yours.",
+            )
+        found = _walk(_load(module_name, reference), name)
+        if found is None:
+            reason = "the module has no such name."
+        elif isinstance(found, (FunctionType, type)) and found.__module__ != module_name:
+            reason = f"it belongs to another module, {found.__module__}."
+        elif not kind(found):
+            reason = f"it is not {wanted}."
+        else:
+            return found
+        raise errors.ReferenceRefused(
+            reference=reference,
+            reason=reason,
+            advice="Deploy the code that started the run to this worker, or start the run again.",
+        )
+
+
+def _load(module: str, reference: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise errors.ReferenceRefused(
+            reference=reference,
+            reason=f"its module cannot be imported here: {error}.",
+            advice="Install it where the worker runs, or start the worker in the folder that holds it.",
+        ) from error
+
+
+def main_queue(queue: str) -> str:
+    """The queue, beside `queue`, of what is defined in the script that was started and that no other can load."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    name = str(Path(script).resolve()) if script else f"process {os.getpid()}"
+    return f"{queue}{MAIN_MARK}{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def is_function(thing: Any) -> bool:
+    """Whether `thing` is a plain Python function: the only kind of callback that travels."""
+    return isinstance(thing, FunctionType)
+
+
+def is_model_class(thing: Any) -> bool:
+    """Whether `thing` is a class of pydantic's models."""
+    return isinstance(thing, type) and issubclass(thing, BaseModel)
+
+
+__all__ = [
+    "BUILT_IN",
+    "MAIN_MARK",
+    "Imports",
+    "fields_of",
+    "is_function",
+    "is_model_class",
+    "main_queue",
+    "reference_of",
+]

@@ -1,0 +1,176 @@
+"""The settings of a process: read from the environment once, at the edge, and passed in from there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from crewq import errors
+from crewq.references import Imports
+
+DEFAULT_QUEUE = "crewq"
+DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
+MODEL_VARIABLES = ("CREWQ_MODEL", "MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long a run is kept after its end, in seconds, by how it ended. A run that has not ended is kept."""
+
+    completed: int = 7 * DAY
+    failed: int = 30 * DAY
+    cancelled: int = 7 * DAY
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process of crewq is told from outside. Times are in seconds.
+
+    Fields:
+        redis_url: where runs are kept; None: the embedded server of the working directory.
+        broker_url: where Celery's messages go; None: the same Redis.
+        imports: modules whose tools, callbacks and models a worker may load.
+        default_model: for agents without an `llm`.
+        namespace: begins every key, so that installations can share a Redis.
+        lease: how long a task stays with a worker that gives no sign of life.
+        max_attempts: how often a task may lose its worker before it fails.
+        concurrency: how many tasks a worker process works on at once.
+        output_dir: the directory below which `output_file` writes.
+        data_dir: where the embedded server and a worker keep their own files.
+        retention: how long runs are kept.
+        at_home: whether `redis_url` is that of the embedded server.
+    """
+
+    redis_url: str | None = None
+    broker_url: str | None = None
+    imports: Imports = field(default_factory=Imports)
+    default_model: str = DEFAULT_MODEL
+    namespace: str = "crewq"
+    queue: str = DEFAULT_QUEUE
+    lease: float = 15.0
+    max_attempts: int = 3
+    concurrency: int = 32
+    output_dir: Path = Path()
+    data_dir: Path = Path(".crewq")
+    retention: Retention = field(default_factory=Retention)
+    at_home: bool = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every variable that crewq knows (the README has the table).
+
+        Raises:
+            SettingInvalid: a variable holds a value that cannot be meant.
+        """
+        standard = cls()
+        read = _Reader(environ)
+        return cls(
+            redis_url=read.url("CREWQ_REDIS_URL", "REDIS_URL"),
+            broker_url=environ.get("CREWQ_BROKER_URL") or None,
+            imports=Imports(read.names("CREWQ_IMPORTS")),
+            default_model=next((environ[name] for name in MODEL_VARIABLES if environ.get(name)), DEFAULT_MODEL),
+            namespace=environ.get("CREWQ_NAMESPACE") or standard.namespace,
+            queue=environ.get("CREWQ_QUEUE") or standard.queue,
+            lease=read.number("CREWQ_LEASE_SECONDS", standard.lease, at_least=1, at_most=DAY),
+            max_attempts=read.count("CREWQ_MAX_ATTEMPTS", standard.max_attempts),
+            concurrency=read.count("CREWQ_CONCURRENCY", standard.concurrency),
+            output_dir=Path(environ.get("CREWQ_OUTPUT_DIR") or standard.output_dir),
+            data_dir=Path(environ.get("CREWQ_DATA_DIR") or standard.data_dir),
+            retention=Retention(
+                completed=read.days("CREWQ_KEEP_COMPLETED_DAYS", standard.retention.completed),
+                failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),
+                cancelled=read.days("CREWQ_KEEP_CANCELLED_DAYS", standard.retention.cancelled),
+            ),
+        )
+
+    def with_(self, **changes: Any) -> Settings:
+        """These settings with some changed."""
+        return replace(self, **changes)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether runs are kept by, and worked on in, this process's own working directory."""
+        return self.redis_url is None
+
+    @property
+    def broker(self) -> str:
+        """Where Celery's messages go."""
+        return self.broker_url or self.redis_url or ""
+
+    @property
+    def where(self) -> str:
+        """The store's address as it may be shown."""
+        if self.redis_url and not self.at_home:
+            return without_password(self.redis_url)
+        return f"the embedded server in {self.data_dir}"
+
+
+class _Reader:
+    """Reads variables, and names the one that is wrong."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def url(self, *names: str) -> str | None:
+        for name in names:
+            if value := self.environ.get(name):
+                parts = _parts(value)
+                if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
+                    raise errors.SettingInvalid(
+                        variable=name,
+                        value=without_password(value),
+                        reason="it must be a Redis URL, such as redis://localhost:6379/0 (rediss:// for TLS).",
+                    )
+                return value
+        return None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.environ.get(name, "").split(",") if part.strip())
+
+    def number(self, name: str, standard: float, at_least: float, at_most: float) -> float:
+        text = self.environ.get(name)
+        if not text:
+            return standard
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not at_least <= value <= at_most:
+            reason = f"it must be a number from {at_least:g} to {at_most:g}."
+            raise errors.SettingInvalid(variable=name, value=text, reason=reason)
+        return value
+
+    def count(self, name: str, standard: int) -> int:
+        value = self.number(name, standard, at_least=1, at_most=10_000)
+        if value != int(value):
+            raise errors.SettingInvalid(variable=name, value=self.environ[name], reason="it must be a whole number.")
+        return int(value)
+
+    def days(self, name: str, standard: int) -> int:
+        return int(self.number(name, standard / DAY, at_least=0.001, at_most=36_500) * DAY)
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown and logged."""
+    parts = _parts(url)
+    if parts is None:
+        return "a URL that cannot be read"
+    if parts.password:
+        host = parts.netloc.rpartition("@")[2]
+        url = urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+__all__ = ["DEFAULT_MODEL", "DEFAULT_QUEUE", "MODEL_VARIABLES", "Retention", "Settings", "without_password"]

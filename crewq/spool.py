@@ -1,0 +1,129 @@
+"""Paid answers on disk: what Redis cannot take now is kept here too, so that even the worker's death then loses nothing.
+
+Every answer is a file of its own, written before anything waits for Redis and removed once the journal has it. The files
+of a worker that died are taken over by the next worker that starts with the same data directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from crewq.store import Call, Job, Journal
+
+log = logging.getLogger("crewq.spool")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A call's answer as the journal is to have it."""
+
+    call: Call
+    answer: str
+    usage: str
+    seconds: float
+
+    def write(self, journal: Journal) -> str:
+        """Have it in the journal; answers the answer that stands."""
+        return journal.finish(self.call, self.answer, usage=self.usage, seconds=self.seconds)
+
+    def to_json(self) -> str:
+        """As a file."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Answer:
+        """What a file holds."""
+        raw = json.loads(text)
+        call = raw.pop("call")
+        return cls(Call(**{**call, "job": Job(**call["job"])}), **raw)
+
+
+class Spool:
+    """The answers of one worker process that are not in Redis yet.
+
+    Args:
+        directory: where; made with the first answer, readable by its owner only.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._own: Path | None = None
+        self._lock = -1
+
+    @contextmanager
+    def holding(self, answer: Answer) -> Iterator[None]:
+        """Keep an answer on disk for as long as the block runs."""
+        path = self._folder() / f"{uuid.uuid4().hex}.json"
+        path.touch(mode=0o600)
+        with path.open("w", encoding="utf-8") as file:
+            file.write(answer.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        yield  # left behind on purpose if this does not end well
+        path.unlink()
+
+    def adopt(self, journal: Journal) -> int:
+        """Write down what workers that died have left here; answers how many answers."""
+        adopted = 0
+        for folder in sorted(self._directory.glob("*")) if self._directory.is_dir() else ():
+            if folder != self._own and (lock := _lock(folder)) >= 0:
+                adopted += _empty(folder, journal)
+                os.close(lock)
+        return adopted
+
+    def close(self) -> None:
+        """Remove the own folder; what is still in it is left to the next worker."""
+        if self._own:
+            if not any(self._own.glob("*.json")):
+                (self._own / "lock").unlink(missing_ok=True)
+                self._own.rmdir()
+            os.close(self._lock)
+            self._own = None
+
+    def _folder(self) -> Path:
+        if self._own is None:
+            own = self._directory / uuid.uuid4().hex
+            own.mkdir(parents=True, mode=0o700)
+            self._lock = _lock(own)
+            self._own = own
+        return self._own
+
+
+def _lock(folder: Path) -> int:
+    """A lock on a folder that the kernel drops when this process dies; -1 while another process has it."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return -1  # removed meanwhile
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return -1
+    return lock
+
+
+def _empty(folder: Path, journal: Journal) -> int:
+    files = sorted(folder.glob("*.json"))
+    for path in files:
+        try:
+            answer = Answer.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("%s is half-written, so its worker died while the answer came: %s", path, error)
+        else:
+            answer.write(journal)
+        path.unlink()
+    (folder / "lock").unlink(missing_ok=True)
+    folder.rmdir()
+    return len(files)
+
+
+__all__ = ["Answer", "Spool"]

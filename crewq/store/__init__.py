@@ -1,0 +1,128 @@
+"""What Redis remembers: runs, their tasks, their journal, and batches. All Lua and all key names stay in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from crewq.settings import Settings
+from crewq.states import RunState
+from crewq.store.batches import Batches
+from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE
+from crewq.store.export import export_run
+from crewq.store.journal import Call, Finding, Journal
+from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
+from crewq.store.records import BatchRecord, RunRecord, TaskRecord
+from crewq.store.runs import Runs
+from crewq.store.verbs import Verbs
+
+
+class Store:
+    """The store of one process.
+
+    Args:
+        settings: where Redis is, the namespace, how long runs are kept.
+        patience: seconds to wait for a Redis that does not answer; a worker waits without end (`math.inf`).
+        connections: how many at most.
+        clock: milliseconds instead of Redis's own time, for tests and simulations.
+        client: a redis client to use instead of a new one, for tests.
+        beside: another store of this process: what either did last is done again should Redis have lost it.
+        answer_within: seconds that Redis may take for one command before the connection is given up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        patience: float = CLIENT_PATIENCE,
+        connections: int = 8,
+        clock: Callable[[], int] | None = None,
+        client: redis.Redis | None = None,
+        beside: Store | None = None,
+        answer_within: float = ANSWER_WITHIN,
+    ) -> None:
+        self._verbs: Verbs = Verbs(
+            settings,
+            patience=patience,
+            connections=connections,
+            clock=clock,
+            client=client,
+            redo=beside._verbs.redo if beside else None,
+            answer_within=answer_within,
+        )
+        self.where = self._verbs.where
+        self.runs = Runs(self._verbs)
+        self.journal = Journal(self._verbs)
+        self.batches = Batches(self._verbs)
+
+    def check(self) -> dict[str, Any]:
+        """What the server says of itself, once it is known to be fit.
+
+        Raises:
+            StoreUnreachable, StoreUnfit: it is not there, or not fit to keep runs.
+        """
+        return self._verbs.check()
+
+    def ends(self, after: str, wait: float) -> tuple[str, list[str]]:
+        """The ids of the runs and batches that ended after an entry of the feed; waits up to `wait` seconds.
+
+        Args:
+            after: the entry read last; `$` asks for the newest entry's id without waiting.
+            wait: seconds.
+
+        Returns:
+            The entry to go on from, and the ids.
+        """
+        return self._verbs.ends(after, wait)
+
+    def export(self, run: str) -> dict[str, Any]:
+        """Everything that is kept of a run, as JSON.
+
+        Raises:
+            UnknownId: there is no such run.
+        """
+        return export_run(self._verbs, run)
+
+    def has_ended(self, subject: str) -> bool:
+        """Whether a run or a batch has ended, or is not there (any more)."""
+        keys = self._verbs.keys
+        state, batch = self._verbs.do(lambda client: _ends_of(client, keys.run(subject), keys.batch(subject)))
+        return bool(RunState(state).ended) if state else batch != ""
+
+    def take_turn(self, scope: str, per_minute: int) -> float:
+        """Take a turn under a limit of calls per minute, kept over the whole fleet; answers the seconds to wait for it."""
+        return self._verbs.take_turn(scope=scope, per_minute=per_minute) / 1000
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._verbs.close()
+
+
+def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str]:
+    """The state of a run; and of a batch: empty while it goes on."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.hget(run, "state")
+    pipeline.hmget(batch, "created", "ended")
+    state, (created, ended) = pipeline.execute()
+    return state, (ended or "") if created else "gone"
+
+
+__all__ = [
+    "BatchRecord",
+    "Call",
+    "Claim",
+    "Ending",
+    "Finding",
+    "Findings",
+    "Job",
+    "Journal",
+    "NewRun",
+    "NewTask",
+    "Order",
+    "RunRecord",
+    "Runs",
+    "Store",
+    "TaskRecord",
+]

@@ -1,0 +1,64 @@
+"""Batches: the runs of one `kickoff_for_each`, and their counters."""
+
+from __future__ import annotations
+
+from crewq import errors
+from crewq.store.orders import Job
+from crewq.store.records import BatchRecord
+from crewq.store.verbs import Verbs
+
+
+class Batches:
+    """All batches."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    def create(self, batch: str, crew: str, key: str = "", fingerprint: str = "") -> str:
+        """Begin a batch; answers its id, or that of the one that `key` already names.
+
+        Raises:
+            KeyReused: the key names a batch of another crew.
+        """
+        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint)
+        known, _, of = answer.partition("|")
+        if of and of != fingerprint:
+            raise errors.KeyReused(key=key, run=known)
+        return known
+
+    def open(self, batch: str, window: int) -> tuple[Job, ...]:
+        """The batch is whole: answers the first jobs to publish, those of `window` runs."""
+        return tuple(Job.read(member) for member in self._verbs.open_batch(batch=batch, window=window))
+
+    def abandon(self, batch: str, key: str = "") -> None:
+        """Forget a batch that was not opened, and the runs accepted for it."""
+        self._verbs.abandon_batch(batch=batch, key=key)
+
+    def read(self, batch: str) -> BatchRecord:
+        """The counters.
+
+        Raises:
+            UnknownId: there is no such batch.
+        """
+        fields = self._verbs.do(lambda client: client.hgetall(self._verbs.keys.batch(batch)))
+        if not fields:
+            raise errors.UnknownId(kind="batch", id=batch, where=self._verbs.where)
+        return BatchRecord.read(batch, fields)
+
+    def runs(self, batch: str) -> list[str]:
+        """The ids of its runs, in the order of the inputs."""
+        found: list[str] = self._verbs.do(lambda client: client.lrange(self._verbs.keys.batch_runs(batch), 0, -1))
+        return found
+
+    def held(self, batch: str) -> int:
+        """How many of its runs are not yet released to the workers."""
+        count: int = self._verbs.do(lambda client: client.llen(self._verbs.keys.batch_held(batch)))
+        return count
+
+    def ended(self, batch: str, after: str, *, wait: float = 0.0) -> list[tuple[str, int, str]]:
+        """Its runs that ended after the entry `after`: (entry, position, run id), waiting up to `wait` seconds."""
+        entries = self._verbs.read_stream(self._verbs.keys.batch_ended(batch), after, wait, count=500)
+        return [(entry, int(fields["item"]), fields["run"]) for entry, fields in entries]
+
+
+__all__ = ["Batches"]

@@ -1,0 +1,205 @@
+"""One process's way to Redis: commands and scripts with patience, and foreign errors turned into crewq's."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from hashlib import sha1
+from typing import Any, TypeVar, cast
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from crewq import errors
+from crewq.settings import Settings
+from crewq.store.keys import ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
+from crewq.store.redo import Redo
+from crewq.store.scripts import assemble
+
+Result = TypeVar("Result")
+
+CLIENT_PATIENCE = 5.0  # seconds that a producer waits for Redis before it says that there is none
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two tries
+ANSWER_WITHIN = 30.0
+HEAL_MS = 3_000  # after a restart of Redis, nothing new begins for so long: see redo.py
+PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
+OLDEST_SERVER = (6, 2)
+WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
+REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
+
+
+class Connection:
+    """Runs commands and scripts.
+
+    Args:
+        settings: where Redis is, the namespace, how long runs are kept.
+        patience: seconds to wait for a Redis that does not answer; a worker waits without end (`math.inf`).
+        connections: how many at most; a further caller waits for one.
+        clock: milliseconds instead of Redis's own time, for tests and simulations.
+        redo: what this process did last, shared by its connections.
+        answer_within: seconds that Redis may take for one command before the connection is given up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        patience: float = CLIENT_PATIENCE,
+        connections: int = 8,
+        clock: Callable[[], int] | None = None,
+        client: redis.Redis | None = None,
+        redo: Redo | None = None,
+        answer_within: float = ANSWER_WITHIN,
+    ) -> None:
+        self.where = settings.where
+        self.keys = Keys(settings.namespace)
+        self.patience = patience
+        self.clock = clock
+        self.client = client or _client(settings.redis_url or "", connections, answer_within)
+        self.redo = redo or Redo()
+        self.closing = threading.Event()
+        self._config = {
+            "unfinished": UNFINISHED,
+            "events_kept": EVENTS_KEPT,
+            "ends_kept": ENDS_KEPT,
+            "probe_ms": PROBE_MS,
+            "heal_ms": HEAL_MS,
+            **{f"keep_{state}": seconds for state, seconds in asdict(settings.retention).items()},
+        }
+        self._scripts: dict[str, tuple[str, str]] = {}
+
+    def run_script(self, name: str, arguments: list[Any]) -> Any:
+        """Run a script of `lua/` in one atomic step.
+
+        Raises:
+            StoreUnreachable, StoreFull: as `do`.
+        """
+        answer = self.do(lambda _: self._run(name, arguments))
+        self.redo.remember(name, arguments, answer)
+        return answer
+
+    def _run(self, name: str, arguments: list[Any]) -> Any:
+        source, digest = self._script(name)
+        values = [self.keys.prefix, str(self.clock()) if self.clock else "", *arguments]
+        try:
+            return self.client.evalsha(digest, 1, *values)
+        except exceptions.NoScriptError:
+            return self.client.eval(source, 1, *values)
+
+    def _script(self, name: str) -> tuple[str, str]:
+        if name not in self._scripts:
+            source = assemble(name, self._config)
+            self._scripts[name] = source, sha1(source.encode(), usedforsecurity=False).hexdigest()
+        return self._scripts[name]
+
+    def do(self, command: Callable[[redis.Redis], Any]) -> Any:
+        """Run a command, waiting for a Redis that is away, is loading, or takes no writes.
+
+        Raises:
+            StoreUnreachable: it did not come back within `patience` seconds, or does not let this process in.
+            StoreFull: it answers, and takes no writes.
+        """
+        give_up = time.monotonic() + self.patience
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                self.redo.settle(self._run)
+                return command(self.client)
+            except exceptions.RedisError as error:
+                problem = self._translated(error)
+                if isinstance(problem, errors.StoreUnreachable):
+                    self.redo.doubt()
+                if not problem.retryable or time.monotonic() + pause > give_up or self.closing.is_set():
+                    raise problem from error
+            # Not a poll: the pause is the back-off between two tries, cut short when the process closes.
+            self.closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _translated(self, error: exceptions.RedisError) -> errors.CrewqError:
+        reason = (str(error).splitlines()[0] if str(error) else type(error).__name__).rstrip(".") + "."
+        if isinstance(error, exceptions.AuthenticationError):
+            return _final(errors.StoreUnreachable(url=self.where, reason=f"it refuses the password: {reason}"))
+        if isinstance(error, WAITS_FOR):
+            return errors.StoreUnreachable(url=self.where, reason=reason)
+        if isinstance(error, exceptions.OutOfMemoryError | exceptions.ReadOnlyError) or any(
+            word in reason for word in REFUSES_WRITES
+        ):
+            return errors.StoreFull(url=self.where, reason=reason)
+        return errors.RecordBroken(where=self.where, reason=reason)
+
+    def read_stream(self, name: str, after: str, wait: float, count: int) -> list[tuple[str, dict[str, str]]]:
+        """The next entries of a stream after the one of that id, waiting up to `wait` seconds for the first."""
+
+        def command(client: redis.Redis) -> Any:
+            return client.xread({name: after}, count=count, block=int(wait * 1000) if wait else None)
+
+        answer: Any = self.do(command) or {}
+        parts = answer.values() if isinstance(answer, dict) else (part for _, part in answer)
+        entries = [entry for part in parts for entry in part]
+        return [one for entry in entries for one in (entry if isinstance(entry, list) else [entry])]
+
+    def ends(self, after: str, wait: float) -> tuple[str, list[str]]:
+        """The ids that the feed of ends has after an entry, and the entry to go on from; `$`: only the newest entry."""
+        feed = self.keys.named("ended")
+        if after == "$":
+            newest = self.do(lambda client: client.xrevrange(feed, count=1))
+            return (newest[0][0] if newest else "0-0"), []
+        entries = self.read_stream(feed, after, wait, count=1000)
+        return (entries[-1][0] if entries else after), [fields["id"] for _, fields in entries]
+
+    def check(self) -> dict[str, Any]:
+        """What the server says of itself, once it is known to be fit.
+
+        Raises:
+            StoreUnreachable: there is none.
+            StoreUnfit: it is older than 6.2, is a sentinel, or may evict what it holds.
+        """
+        about = cast(dict[str, Any], self.do(lambda client: client.info()))
+        version = tuple(int(part) for part in str(about.get("redis_version", "0.0")).split(".")[:2])
+        if version < OLDEST_SERVER:
+            wanted = ".".join(map(str, OLDEST_SERVER))
+            raise errors.StoreUnfit(
+                url=self.where, reason=f"it is version {about.get('redis_version')}.", advice=f"Use {wanted} or later."
+            )
+        policy = about.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise errors.StoreUnfit(
+                url=self.where,
+                reason=f"its maxmemory-policy is {policy}, so it may throw runs away when its memory is full.",
+                advice="Set it: redis-cli CONFIG SET maxmemory-policy noeviction",
+            )
+        return about
+
+    def close(self) -> None:
+        """Give the connections back, and let whoever waits for Redis stop waiting."""
+        self.closing.set()
+        self.client.connection_pool.disconnect(inuse_connections=False)
+
+
+def _final(error: errors.CrewqError) -> errors.CrewqError:
+    error.retryable = False  # type: ignore[misc]  # this one, not its class
+    return error
+
+
+def _client(url: str, connections: int, answer_within: float) -> redis.Redis:
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=None,
+        decode_responses=True,
+        socket_timeout=answer_within,
+        socket_connect_timeout=3,
+        socket_keepalive=True,
+        health_check_interval=25,
+        client_name="crewq-store",
+        retry=Retry(NoBackoff(), 0),  # `do` tries again itself, and must learn of every connection that was lost
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection"]

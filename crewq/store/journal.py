@@ -1,0 +1,108 @@
+"""The journal of a run: every model and tool call is looked up before it is made, and written down when it has ended.
+
+A call is identified by its kind, the digest of its request, and its ordinal among the equal requests of its task, so no
+order or number of calls is prescribed: what was asked before is answered from here, anything else simply misses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crewq.store.orders import Job
+from crewq.store.verbs import Verbs
+
+FINISHED = "finished "  # stands before the answer of a call that has one
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call within an attempt at a task. `kind` is model, tool, or person (a question to one); `name` is what a person knows
+    it by."""
+
+    job: Job
+    attempt: int
+    kind: Literal["model", "tool", "person"]
+    name: str
+    digest: str
+    ordinal: int
+
+    @property
+    def id(self) -> str:
+        """What identifies it within its task, in every attempt."""
+        return f"{self.kind}:{self.digest}:{self.ordinal}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The journal's answer. `go`: make the call; `answer`: it was made before, and this came of it; `doubt`: it was under
+    way when its worker died, and must not simply be repeated; `stop`: this attempt no longer owns the task; `wait`: Redis
+    has just come back, so ask again in a moment."""
+
+    word: Literal["go", "answer", "doubt", "stop", "wait"]
+    answer: str = ""
+
+
+class Journal:
+    """The calls of all runs."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    def begin(self, call: Call, *, repeatable: bool) -> Finding:
+        """Ask before a call is made. `repeatable`: it may be made again if it was under way when its worker died."""
+        word, *answer = self._verbs.begin_call(
+            run=call.job.run,
+            index=call.job.index,
+            attempt=call.attempt,
+            call=call.id,
+            kind=call.kind,
+            name=call.name,
+            repeatable=int(repeatable),
+        )
+        return Finding(word, *answer)  # type: ignore[arg-type]
+
+    def tell(self, call: Call, agent: str, piece: str, offset: int, tool: str = "") -> None:
+        """Append a piece of the answer to the run's events, while the call's attempt owns the task.
+
+        Args:
+            call: the call to a model.
+            agent: the role of the agent that asks.
+            piece: a piece of the text, or the arguments of a tool.
+            offset: how many characters, or tools, came before it.
+            tool: the name of the tool; empty for text.
+        """
+        self._verbs.tell_call(
+            run=call.job.run,
+            index=call.job.index,
+            attempt=call.attempt,
+            call=call.id,
+            agent=agent,
+            offset=offset,
+            tool=tool,
+            piece=piece,
+        )
+
+    def finish(self, call: Call, answer: str, *, usage: str = "", seconds: float) -> str:
+        """Write an answer down; answers the one that stands, which is an earlier one if there was one."""
+        word, *earlier = self._verbs.finish_call(
+            run=call.job.run,
+            index=call.job.index,
+            attempt=call.attempt,
+            call=call.id,
+            kind=call.kind,
+            name=call.name,
+            answer=answer,
+            usage=usage,
+            seconds=round(seconds, 4),
+        )
+        return earlier[0] if word == "answer" else answer
+
+    def find(self, call: Call) -> str | None:
+        """The answer of a call, if there is one; nothing is noted."""
+        journal, field = self._verbs.keys.journal(call.job.run), f"{call.job.index}:{call.id}"
+        found: str | None = self._verbs.do(lambda client: client.hget(journal, field))
+        return found.removeprefix(FINISHED) if found and found.startswith(FINISHED) else None
+
+
+__all__ = ["Call", "Finding", "Journal"]

@@ -1,0 +1,81 @@
+"""Every key that crewq keeps in Redis, its type, and how long it lives: the one page that says so.
+
+All keys begin with `{namespace}:`. The braces make one hash slot of an installation, so that a script may change any of
+its keys in one atomic step, also on a Redis Cluster.
+
+| key                      | type   | holds                                              | lives                          |
+|--------------------------|--------|----------------------------------------------------|--------------------------------|
+| spec:<digest>            | string | a crew, as JSON; shared by all its runs            | `unfinished`, renewed by use   |
+| run:<id>                 | hash   | a run: state, crew, inputs, usage, times           | see below                      |
+| run:<id>:task:<index>    | hash   | a task of it: state, attempt, owner, output, error | with its run                   |
+| run:<id>:journal         | hash   | every model and tool call, by digest and ordinal   | with its run                   |
+| run:<id>:events          | stream | what happened, one terminal event                  | with its run                   |
+| batch:<id>               | hash   | counters of a batch                                | renewed as its runs end        |
+| batch:<id>:runs          | list   | its runs in the order of the inputs                | with its batch                 |
+| batch:<id>:held          | list   | those not yet released to the workers              | with its batch                 |
+| batch:<id>:ended         | stream | its runs as they end                               | with its batch                 |
+| kickoff:<key>            | string | the run or batch that an idempotency key names     | `unfinished`                   |
+| ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
+| runs, batches            | zset   | ids by time of creation                            | likewise                       |
+| expires                  | zset   | ended runs by the time they are dropped            | likewise                       |
+| ready:<lane>             | zset   | queued tasks by the time their message was sent    | an entry: until it is claimed  |
+| lanes                    | set    | the lanes in use: <queue>/<priority>               | `unfinished`, renewed by use   |
+| watermark                | hash   | per lane, how far the workers have come            | likewise                       |
+| probe:<lane>, probed     | string, hash | a probe is on its way through that lane; how many | seconds; `unfinished`   |
+| due                      | zset   | queued tasks that wait for a time                  | an entry: until then           |
+| leases                   | zset   | running tasks by the time their lease ends         | an entry: while it runs        |
+| limit:<scope>           | list   | the turns under a rate limit within a minute       | a minute                       |
+| unsaid                   | zset   | ended runs whose Celery result is not written yet  | an entry: seconds              |
+| ended                    | stream | the ends of all runs and batches; wakes who waits  | the last 100,000               |
+| workers, workers:about   | zset, hash | workers by their last sign of life             | an entry: a minute             |
+| boot, healing            | string | which start of Redis this is; it has just come back | `unfinished`; seconds         |
+
+A run that has not ended lives `unfinished` seconds (90 days) after it was accepted; after its end, as its retention says.
+"""
+
+from __future__ import annotations
+
+UNFINISHED = 90 * 86_400  # seconds that a run may wait for a worker or a person before it is forgotten
+EVENTS_KEPT = 10_000  # events of one run; tokens are the first to go
+ENDS_KEPT = 100_000  # ends in the feed that wakes waiting handles; who falls behind reads the states instead
+
+
+class Keys:
+    """The names of the keys under one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = f"{{{namespace}}}:"
+
+    def spec(self, digest: str) -> str:
+        return f"{self.prefix}spec:{digest}"
+
+    def run(self, run: str) -> str:
+        return f"{self.prefix}run:{run}"
+
+    def task(self, run: str, index: int) -> str:
+        return f"{self.prefix}run:{run}:task:{index}"
+
+    def journal(self, run: str) -> str:
+        return f"{self.prefix}run:{run}:journal"
+
+    def events(self, run: str) -> str:
+        return f"{self.prefix}run:{run}:events"
+
+    def batch(self, batch: str) -> str:
+        return f"{self.prefix}batch:{batch}"
+
+    def batch_runs(self, batch: str) -> str:
+        return f"{self.prefix}batch:{batch}:runs"
+
+    def batch_held(self, batch: str) -> str:
+        return f"{self.prefix}batch:{batch}:held"
+
+    def batch_ended(self, batch: str) -> str:
+        return f"{self.prefix}batch:{batch}:ended"
+
+    def named(self, name: str) -> str:
+        """One of the keys of which there is only one."""
+        return f"{self.prefix}{name}"
+
+
+__all__ = ["ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]

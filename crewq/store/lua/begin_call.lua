@@ -1,0 +1,28 @@
+-- begin_call: asks the journal before a call is made. A finished call is answered from it; a new one is written down.
+-- args: run index attempt call kind name repeatable
+--   call        "<kind>:<digest>:<ordinal>", what identifies the call within the task
+--   repeatable  1: a call that was under way when its worker died may be made again
+-- returns {"answer", JSON} it was made before, {"go"} make it, {"doubt"} it was under way and may have had its effect,
+--         {"stop"} this attempt no longer owns the task, {"wait"} Redis has just come back: ask again in a moment
+
+local journal = run_key(run) .. ':journal'
+local field = text(index) .. ':' .. call
+local known = redis.call('HGET', journal, field)
+local function note(kind_of_event, ...)
+  event(run, kind_of_event, 'task', text(index), 'kind', kind, 'name', name, 'attempt', attempt, 'call', call, ...)
+end
+
+if known and string.sub(known, 1, 9) == 'finished ' then
+  note('call_finished', 'reused', '1')
+  return {'answer', string.sub(known, 10)}
+end
+if not owns(run, index, attempt) then return {'stop'} end
+if healing() then return {'wait'} end
+if known and known ~= 'started ' .. attempt then
+  if repeatable ~= '1' then return {'doubt'} end
+  redis.call('HINCRBY', task_key(run, index), 'repeated', 1)
+end
+redis.call('HSET', journal, field, 'started ' .. attempt)
+if not known then keep(journal, CONFIG.unfinished) end
+note('call_started')
+return {'go'}

@@ -1,0 +1,9 @@
+-- requeue_task: gives a task back: to be tried again after `delay_ms`, or handed over by a worker that stops.
+-- args: run index attempt reason delay_ms counts
+--   counts    1: counts towards the agent's max_retry_limit; 0: does not
+-- returns {"recorded" | "refused"}
+
+if not owns(run, index, attempt) then return {'refused'} end
+if counts == '1' then redis.call('HINCRBY', task_key(run, index), 'tries', 1) end
+requeue(run, index, reason, tonumber(delay_ms), false)
+return {'recorded'}

@@ -1,0 +1,38 @@
+-- start_task: claims a task for one worker, or says why not. Asked again by the same claim, it answers the same.
+-- args: run index claim worker lease_ms alone_from
+--   claim      a token of this one execution of the job
+--   alone_from after how many attempts that lost their worker it is to be taken by a worker that does nothing else; 0: never
+-- returns {"yours", attempt, spec, inputs, created, deadline, now, tries, position, output, ...} (the context's), or
+--         {"done"} it has ended well, {"busy"} another has it, {"early"} it is not its turn, {"stop"} it must not run,
+--         {"gone"} there is no such run, {"wait"} Redis has just come back: ask again in a moment,
+--         {"alone"} it may be what killed its workers: take it where it can harm no other task
+
+local key = task_key(run, index)
+local task = redis.call('HMGET', key, 'state', 'claim', 'attempt', 'lane', 'context', 'tries', 'strikes')
+local about = redis.call('HMGET', run_key(run), 'state', 'spec', 'inputs', 'created', 'deadline')
+local state = task[1]
+
+local function claimed(attempt)
+  local answer = {'yours', attempt, about[2], about[3], about[4], about[5] or '', text(NOW), task[6] or '0'}
+  for _, other in ipairs(split(task[5], ',')) do
+    answer[#answer + 1] = other
+    answer[#answer + 1] = redis.call('HGET', task_key(run, other), 'output') or ''
+  end
+  return answer
+end
+
+if not state or not about[1] then return {'gone'} end
+if state == 'completed' or state == 'skipped' then return {'done'} end
+if state == 'running' and task[2] == claim then return claimed(task[3]) end
+if state == 'running' then return {'busy'} end
+if state ~= 'queued' and state ~= 'waiting' then return {'stop'} end
+if about[1] ~= 'queued' and about[1] ~= 'running' then return {'stop'} end
+if healing() then return {'wait'} end
+if state == 'waiting' or redis.call('ZSCORE', P .. 'due', member(run, index)) then return {'early'} end
+
+-- What was sent before this message has been delivered too, or was lost: the sweeper goes by this mark.
+note_delivery(task[4], redis.call('ZSCORE', P .. 'ready:' .. task[4], member(run, index)))
+
+if tonumber(alone_from) > 0 and tonumber(task[7]) >= tonumber(alone_from) then return {'alone'} end
+unready(run, index)
+return claimed(take(run, index, claim, worker, lease_ms))

@@ -1,0 +1,83 @@
+-- sweep: finds what was lost on the way, and says what to publish again. Any number of sweepers may run at once.
+-- args: grace_ms max_attempts limit
+--   grace_ms  how long a message may be under way before anything is thought of it
+-- returns pairs: "job" and "run|index" to publish, "probe" and "<ms> <lane>" to send one through, "say" and the run whose
+--         Celery result is to be written
+
+local found = {}
+local ready = {}
+local function say(word, about)
+  found[#found + 1] = word
+  found[#found + 1] = about
+end
+local function oldest(key, before) return redis.call('ZRANGEBYSCORE', key, '-inf', text(before), 'LIMIT', 0, limit) end
+
+local function recover(run, index)
+  local task = redis.call('HMGET', task_key(run, index), 'state', 'strikes', 'worker')
+  if task[1] ~= 'running' then return release_lease(run, index) end
+  if tonumber(task[2]) >= tonumber(max_attempts) then
+    last_words(run, index, 'crashed')
+    local words = redis.call('HGET', task_key(run, index), 'words')
+    fail(run, index, cjson.encode({error = 'Crashed', message = 'The worker died in each attempt at this task: ' .. words,
+      facts = {attempts = tonumber(task[2]), worker = task[3], reason = words .. '.'}}), ready)
+  else
+    requeue(run, index, 'crashed', 0, true)
+    say('job', member(run, index))
+  end
+end
+
+-- Acts on the oldest tasks of a zset; an entry whose run is gone is taken out.
+local function each(key, before, act)
+  for _, one in ipairs(oldest(key, before)) do
+    local part = split(one, '|')
+    if redis.call('EXISTS', task_key(part[1], part[2])) == 1 then
+      act(part[1], part[2])
+    else
+      redis.call('ZREM', key, one)
+    end
+  end
+end
+
+local function send_again(run, index)
+  unready(run, index)
+  to_front(run, index)
+  make_ready(run, index)
+  say('job', member(run, index))
+end
+
+-- While Redis was away nobody could renew, so no lease says anything just after its return.
+if not healing() then each(P .. 'leases', NOW, recover) end
+
+each(P .. 'due', NOW, function(run, index)
+  redis.call('ZREM', P .. 'due', member(run, index))
+  send_again(run, index)
+end)
+
+-- A lane is first in, first out: what was sent before its watermark and is still unclaimed was lost. A lane in which
+-- nothing moves is asked by a probe, so a healthy backlog is left alone however long it waits.
+for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes')) do
+  local mark = tonumber(redis.call('HGET', P .. 'watermark', lane) or '0')
+  local key = P .. 'ready:' .. lane
+  each(key, math.min(mark - 1, NOW - tonumber(grace_ms)), send_again)
+  local waits = redis.call('ZRANGEBYSCORE', key, '-inf', text(NOW - tonumber(grace_ms)), 'LIMIT', 0, 1)[1]
+  if waits and tonumber(redis.call('GET', P .. 'probe:' .. lane) or '0') <= NOW then
+    -- Each probe that does not come back makes the next one later: nobody may be there to take it out.
+    local sent = math.min(redis.call('HINCRBY', P .. 'probed', lane, 1), 4)
+    keep(P .. 'probed', CONFIG.unfinished)
+    leave_alone(lane, CONFIG.probe_ms * 2 ^ (sent - 1))
+    say('probe', text(NOW) .. ' ' .. lane)
+  end
+end
+
+for _, run in ipairs(oldest(P .. 'unsaid', NOW - tonumber(grace_ms))) do
+  redis.call('ZADD', P .. 'unsaid', text(NOW), run)
+  if redis.call('EXISTS', run_key(run)) == 1 then say('say', run) else redis.call('ZREM', P .. 'unsaid', run) end
+end
+
+for _, one in ipairs(oldest(P .. 'expires', NOW)) do
+  local part = split(one, '|')
+  if part[1] == 'run' then drop_run(part[2]) else drop_batch(part[2]) end
+end
+
+for _, one in ipairs(ready) do say('job', one) end
+return found

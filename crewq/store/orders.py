@@ -1,0 +1,156 @@
+"""What the store is told, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from crewq.outputs import TaskOutput
+from crewq.spec import CrewSpec
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task as `create` writes it. `kept`: the position in the parent run of the task whose output it takes over."""
+
+    name: str
+    key: str
+    needs: int
+    wakes: tuple[int, ...]
+    context: tuple[int, ...]
+    lane: str
+    kept: int | None = None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run as `create` writes it. `key` and `fingerprint` make a kickoff idempotent."""
+
+    id: str
+    inputs: dict[str, Any]
+    task_ids: tuple[str, ...]
+    item: int = 0
+    key: str = ""
+    fingerprint: str = ""
+    outputs: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What all the runs of one `create` have in common."""
+
+    spec: CrewSpec
+    tasks: tuple[NewTask, ...]
+    batch: str = ""
+    held: bool = False
+    parent: str = ""
+    from_task: str = ""
+    edited: tuple[str, ...] = ()
+    deadline: float = 0.0  # seconds from now; 0: none
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one Celery message is about: a task of a run."""
+
+    run: str
+    index: int
+
+    @classmethod
+    def read(cls, member: str) -> Job:
+        """The job that the store names `run|index`."""
+        run, _, index = member.partition("|")
+        return cls(run, int(index))
+
+    def __str__(self) -> str:
+        return f"{self.run}|{self.index}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The answer to `start`: `word` says whether the task is this worker's to work on; the rest is there if it is."""
+
+    word: Literal["yours", "done", "busy", "early", "stop", "gone", "wait", "alone"]
+    attempt: int = 0
+    spec: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    created_ms: int = 0
+    deadline_ms: int | None = None
+    now_ms: int = 0  # by Redis's clock, as all times here
+    tries: int = 0  # how often the task failed and was tried again
+    context: dict[int, TaskOutput] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The answer to a verb that ends a task: whether it counted, how the run stands now, and what to publish."""
+
+    word: Literal["recorded", "again", "refused"]
+    run_state: str
+    ready: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep found: jobs to publish again, lanes to send a probe through, runs whose result is to be said."""
+
+    jobs: tuple[Job, ...] = ()
+    probes: tuple[tuple[str, int], ...] = ()  # the lane, and the time by Redis's clock
+    unsaid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is needed to publish jobs of a run."""
+
+    run: str
+    spec: str
+    batch: str
+
+
+def document(order: Order, runs: Sequence[NewRun]) -> str:
+    """The one JSON text in which `create_runs` is told of runs."""
+    spec_json = order.spec.to_json()
+    return json.dumps(
+        {
+            "crew": order.spec.name,
+            "spec": order.spec.digest(),
+            "spec_json": spec_json,
+            "batch": order.batch,
+            "held": order.held,
+            "parent": order.parent,
+            "from_task": order.from_task,
+            "edited": json.dumps(list(order.edited)) if order.edited else "",
+            "deadline": int(order.deadline * 1000),
+            "tasks": [
+                {
+                    "name": task.name,
+                    "key": task.key,
+                    "needs": task.needs,
+                    "wakes": ",".join(map(str, task.wakes)),
+                    "context": ",".join(map(str, task.context)),
+                    "lane": task.lane,
+                    "kept": task.kept,
+                }
+                for task in order.tasks
+            ],
+            "runs": [
+                {
+                    "id": run.id,
+                    "inputs": json.dumps(run.inputs, ensure_ascii=False),
+                    "item": run.item,
+                    "key": run.key,
+                    "fingerprint": run.fingerprint,
+                    "task_ids": run.task_ids,
+                    "outputs": {str(at): output for at, output in run.outputs.items()},
+                }
+                for run in runs
+            ],
+        },
+        ensure_ascii=False,
+    )
+
+
+__all__ = ["Claim", "Ending", "Findings", "Head", "Job", "NewRun", "NewTask", "Order", "document"]

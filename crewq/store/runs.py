@@ -1,0 +1,347 @@
+"""The life of a run in the store: each change of state is a verb, and each verb one atomic script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from crewq import errors
+from crewq.events import Event, from_stream
+from crewq.outputs import TaskOutput
+from crewq.spec import CrewSpec
+from crewq.store.keys import UNFINISHED
+from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, Order, document
+from crewq.store.records import RunRecord, pairs
+from crewq.store.verbs import Verbs
+
+FOUND = 10  # ids at most that a beginning is said to name
+PAGE = 200  # ids read at a time in search of those
+
+
+class Runs:
+    """Runs and their tasks."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    # -- a producer ----------------------------------------------------------------------------------------
+
+    def create(self, order: Order, runs: Sequence[NewRun]) -> list[str]:
+        """Accept runs: after this they end, whatever dies on the way. Answers their ids.
+
+        Raises:
+            KeyReused: an idempotency key names a run of another crew or with other inputs.
+        """
+        answers = self._verbs.create_runs(document=document(order, runs))
+        return [_accepted(run.key, run.fingerprint, answer) for run, answer in zip(runs, answers, strict=True)]
+
+    def cancel(self, run: str) -> tuple[bool, tuple[Job, ...]]:
+        """End a run now. Answers whether this call did, and the jobs of other runs that may start in its place.
+
+        Raises:
+            UnknownId: there is no such run.
+        """
+        word, *ready = self._verbs.cancel_run(run=run)
+        if word == "gone":
+            raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
+        return word == "cancelled", _jobs(ready)
+
+    def resume(
+        self, run: str, decision: Literal["", "retry", "skip"] = "", spec: CrewSpec | None = None
+    ) -> tuple[Job, ...]:
+        """Let a run that is paused, failed or cancelled go on where it stopped; answers what to publish.
+
+        Args:
+            run: its id.
+            decision: about a call in doubt: make it again, or go on without it.
+            spec: the crew to go on with, of the same tasks; None: the crew as it was stored.
+
+        Raises:
+            UnknownId: there is no such run.
+            NotNow: it is under way or completed, a call is in doubt and nothing was decided, or a person is asked.
+        """
+        digest = ""
+        if spec is not None:
+            digest, text = spec.digest(), spec.to_json()
+            self._verbs.do(lambda client: client.set(self._verbs.keys.spec(digest), text, ex=UNFINISHED))
+        word, *rest = self._verbs.resume_run(run=run, decision=decision, spec=digest)
+        if word == "gone":
+            raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
+        if word == "undecided":
+            advice = "Say what becomes of the call that is in doubt: --retry-call or --skip-call."
+            raise errors.NotNow(
+                run=run, state=f"paused over {rest[0].split(':')[0]} call", verb="resumed", advice=advice
+            )
+        if word == "asked":
+            advice = f"Say what is to become of its answer: `crewq answer {run}`."
+            raise errors.NotNow(run=run, state="waiting for a person", verb="resumed", advice=advice)
+        if word != "resumed":
+            state = "under way" if word == "live" else word
+            raise errors.NotNow(run=run, state=state, verb="resumed", advice="`crewq show` tells how it stands.")
+        return _jobs(rest)
+
+    def answer(self, job: Job, question: str, answer: str) -> tuple[Job, ...]:
+        """Write down what a person says to the question of a task; answers what to publish.
+
+        Raises:
+            UnknownId: there is no such run.
+            NotNow: the task does not ask that (any more).
+        """
+        word, *rest = self._verbs.answer_person(run=job.run, index=job.index, call=question, answer=answer)
+        if word == "gone":
+            raise errors.UnknownId(kind="run", id=job.run, where=self._verbs.where)
+        if word == "stale":
+            advice = "Somebody else was faster, or the task asks something else by now: `crewq show` tells."
+            raise errors.NotNow(run=job.run, state="not waiting for that answer", verb="answered", advice=advice)
+        return _jobs(rest)
+
+    def delete(self, run: str) -> None:
+        """Forget a run that has ended.
+
+        Raises:
+            UnknownId: there is no such run.
+            NotNow: it has not ended.
+        """
+        word = self._verbs.delete_run(run=run)[0]
+        if word == "gone":
+            raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
+        if word == "live":
+            raise errors.NotNow(run=run, state="not ended", verb="deleted", advice="Cancel it first: `crewq cancel`.")
+
+    # -- a worker ------------------------------------------------------------------------------------------
+
+    def start(self, job: Job, *, claim: str, worker: str, lease: float, alone_from: int = 0) -> Claim:
+        """Claim a task.
+
+        Args:
+            job: the task.
+            claim: a token of this one execution of the job.
+            worker: who claims it.
+            lease: seconds.
+            alone_from: after how many attempts that lost their worker it is to be taken by a worker that does nothing
+                else; 0: never.
+        """
+        word, *rest = self._verbs.start_task(
+            run=job.run,
+            index=job.index,
+            claim=claim,
+            worker=worker,
+            lease_ms=int(lease * 1000),
+            alone_from=alone_from,
+        )
+        if word != "yours":
+            return Claim(word)  # type: ignore[arg-type]
+        attempt, spec, inputs, created, deadline, now, tries, *context = rest
+        self._verbs.redo.remember("restore_claim", [job.run, job.index, attempt, claim, worker, int(lease * 1000)])
+        return Claim(
+            "yours",
+            int(attempt),
+            spec,
+            json.loads(inputs),
+            int(created),
+            int(deadline) if deadline else None,
+            int(now),
+            int(tries),
+            {int(at): TaskOutput.model_validate_json(output) for at, output in pairs(context) if output},
+        )
+
+    def complete(
+        self, job: Job, attempt: int, output: TaskOutput, messages: Sequence[Any] = (), *, skipped: bool = False
+    ) -> Ending:
+        """Record a task's output, once: only the latest attempt may."""
+        return _ending(
+            self._verbs.complete_task(
+                run=job.run,
+                index=job.index,
+                attempt=attempt,
+                state="skipped" if skipped else "completed",
+                output=output.model_dump_json(exclude_defaults=True),
+                messages=json.dumps(list(messages), ensure_ascii=False),
+            )
+        )
+
+    def fail(self, job: Job, attempt: int, error: errors.CrewqError) -> Ending:
+        """Record that a task failed for good."""
+        problem = json.dumps(error.record(), ensure_ascii=False)
+        return _ending(self._verbs.fail_task(run=job.run, index=job.index, attempt=attempt, problem=problem))
+
+    def requeue(self, job: Job, attempt: int, reason: str, *, delay: float = 0.0, counts: bool = False) -> bool:
+        """Give a task back, to be claimed again in `delay` seconds; `counts` towards the agent's max_retry_limit."""
+        word = self._verbs.requeue_task(
+            run=job.run,
+            index=job.index,
+            attempt=attempt,
+            reason=reason,
+            delay_ms=int(delay * 1000),
+            counts=int(counts),
+        )[0]
+        return word == "recorded"
+
+    def pause(self, job: Job, attempt: int, reason: str, call: str, draft: TaskOutput | None = None) -> bool:
+        """Set a task aside until a person decides: about a call that is in doubt, or, with a `draft`, about its answer."""
+        paused = self._verbs.pause_task(
+            run=job.run,
+            index=job.index,
+            attempt=attempt,
+            reason=reason,
+            call=call,
+            draft=draft.model_dump_json(exclude_defaults=True) if draft else "",
+        )
+        return paused[0] == "recorded"
+
+    def renew(self, held: Iterable[tuple[Job, int]], lease: float) -> dict[tuple[Job, int], str]:
+        """Renew the leases of all that a process works on; answers what is no longer its own, and the state it has."""
+        text = " ".join(f"{job}|{attempt}" for job, attempt in held)
+        refused = {}
+        for answer in self._verbs.renew_leases(lease_ms=int(lease * 1000), held=text) if text else ():
+            run, index, attempt, state = answer.split("|")
+            refused[Job(run, int(index)), int(attempt)] = state
+        return refused
+
+    def sweep(self, *, grace: float, max_attempts: int, limit: int = 500) -> Findings:
+        """Find expired leases, due tasks, lost messages and unsaid results; `grace` is in seconds."""
+        found: dict[str, list[str]] = {"job": [], "probe": [], "say": []}
+        for word, about in pairs(self._verbs.sweep(grace_ms=int(grace * 1000), max_attempts=max_attempts, limit=limit)):
+            found[word].append(about)
+        probes = (probe.split(" ", 1) for probe in found["probe"])
+        return Findings(_jobs(found["job"]), tuple((lane, int(ms)) for ms, lane in probes), tuple(found["say"]))
+
+    def present(self, worker: str, about: dict[str, Any]) -> None:
+        """A sign of life of a worker."""
+        self._verbs.note_worker(worker=worker, about=json.dumps(about))
+
+    def absent(self, worker: str) -> None:
+        """A worker leaves."""
+        self._verbs.note_worker(worker=worker, about="")
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """The workers seen in the last minute, and what they say of themselves."""
+        name = self._verbs.keys.named("workers:about")
+        found: dict[str, str] = self._verbs.do(lambda client: client.hgetall(name))
+        return {worker: json.loads(about) for worker, about in found.items()}
+
+    def note_delivery(self, lane: str, sent_ms: int) -> None:
+        """A probe came through its lane."""
+        self._verbs.note_delivery(lane=lane, sent_ms=sent_ms)
+
+    def said(self, run: str) -> None:
+        """The Celery result of a run is written."""
+        self._verbs.do(lambda client: client.zrem(self._verbs.keys.named("unsaid"), run))
+
+    # -- whoever looks -------------------------------------------------------------------------------------
+
+    def read(self, run: str) -> RunRecord:
+        """A run and its tasks at one moment.
+
+        Raises:
+            UnknownId: there is no such run.
+        """
+        hashes = self._verbs.read_run(run=run)
+        if not hashes:
+            raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
+        return RunRecord.read(run, [dict(pairs(flat)) for flat in hashes])
+
+    def overview(self, runs: Sequence[str]) -> list[RunRecord]:
+        """Those of these runs that are still there, without their tasks: one round trip for all."""
+
+        def command(client: Any) -> Any:
+            pipeline = client.pipeline(transaction=False)
+            for run in runs:
+                pipeline.hgetall(self._verbs.keys.run(run))
+            return pipeline.execute()
+
+        found = zip(runs, self._verbs.do(command), strict=True)
+        return [RunRecord.read(run, [fields]) for run, fields in found if fields]
+
+    def waiting(self) -> dict[str, int]:
+        """How many tasks wait for a worker, by lane."""
+        keys = self._verbs.keys
+        lanes = sorted(self._verbs.do(lambda client: client.smembers(keys.named("lanes"))))
+        return {lane: self._verbs.do(partial(_cardinality, keys.named(f"ready:{lane}"))) for lane in lanes}
+
+    def state(self, run: str) -> str | None:
+        """The state of a run, or None where there is no such run."""
+        found: str | None = self._verbs.do(lambda client: client.hget(self._verbs.keys.run(run), "state"))
+        return found
+
+    def heads(self, runs: Sequence[str]) -> list[Head]:
+        """The crew and the batch of each of these runs that is still there."""
+
+        def command(client: Any) -> Any:
+            pipeline = client.pipeline(transaction=False)
+            for run in runs:
+                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch")
+            return pipeline.execute()
+
+        found = zip(runs, self._verbs.do(command), strict=True)
+        return [Head(run, spec, batch or "") for run, (spec, batch) in found if spec]
+
+    def warn(self, job: Job, reason: str) -> None:
+        """Note beside a task that something about it went wrong, such as a callback. Its state is not touched."""
+        fields: dict[Any, Any] = {"type": "task_warned", "task": str(job.index), "reason": reason}
+        # Not for a run that is gone: a stream of its own would stay for ever.
+        self._verbs.do(lambda client: client.xadd(self._verbs.keys.events(job.run), fields, nomkstream=True))
+
+    def spec(self, digest: str) -> CrewSpec:
+        """The crew stored under its digest.
+
+        Raises:
+            UnknownId: it is not there.
+            SpecTooNew, RecordBroken: it cannot be read by this version.
+        """
+        text = self._verbs.do(lambda client: client.get(self._verbs.keys.spec(digest)))
+        if text is None:
+            raise errors.UnknownId(kind="crew", id=digest, where=self._verbs.where)
+        return CrewSpec.from_json(text, where=f"spec:{digest}")
+
+    def latest(self, count: int, offset: int = 0) -> list[str]:
+        """The ids of the runs created last, the newest first."""
+        found: list[str] = self._verbs.do(
+            lambda client: client.zrevrange(self._verbs.keys.named("runs"), offset, offset + count - 1)
+        )
+        return found
+
+    def find(self, prefix: str, kinds: Sequence[str] = ("run", "task", "batch")) -> list[tuple[str, str, Job | None]]:
+        """What the ids that begin with `prefix` name: (id, kind, job), a job for a task only. At most ten."""
+        found: list[tuple[str, str, Job | None]] = []
+        after, end = f"[{prefix.lower()}", f"[{prefix.lower()}\xff"
+        while len(found) < FOUND and (members := self._ids(after, end)):
+            parts = (member.split("|") for member in members)
+            found += [(name, kind, Job(run, int(at)) if at else None) for name, kind, run, at in parts if kind in kinds]
+            after = f"({members[-1]}"
+        return found[:FOUND]
+
+    def _ids(self, after: str, end: str) -> list[str]:
+        ids = self._verbs.keys.named("ids")
+        members: list[str] = self._verbs.do(lambda client: client.zrangebylex(ids, after, end, start=0, num=PAGE))
+        return members
+
+    def events(self, run: str, after: str, *, wait: float = 0.0, count: int = 200) -> list[Event]:
+        """The next events of a run after the one of that id, waiting up to `wait` seconds for the first."""
+        entries = self._verbs.read_stream(self._verbs.keys.events(run), after, wait, count)
+        return [from_stream(run, entry, fields) for entry, fields in entries]
+
+
+def _cardinality(key: str, client: Any) -> Any:
+    return client.zcard(key)
+
+
+def _accepted(key: str, fingerprint: str, answer: str) -> str:
+    run, _, known = answer.partition("|")
+    if known and known != fingerprint:
+        raise errors.KeyReused(key=key, run=run)
+    return run
+
+
+def _jobs(members: Iterable[str]) -> tuple[Job, ...]:
+    return tuple(Job.read(member) for member in members)
+
+
+def _ending(answer: list[str]) -> Ending:
+    word, state, *ready = answer
+    return Ending(word, state, _jobs(ready))  # type: ignore[arg-type]
+
+
+__all__ = ["Runs"]

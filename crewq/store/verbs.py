@@ -1,0 +1,109 @@
+# mypy: disable-error-code="empty-body"
+"""The scripts of the store, one method each; what they do stands at the head of `lua/<name>.lua`."""
+
+from __future__ import annotations
+
+from crewq.store.connection import Connection
+from crewq.store.scripts import verb
+
+
+class Verbs(Connection):
+    """A connection that can change states. All arguments are given by name; every verb is one atomic step.
+
+    Raises, all of them:
+        StoreUnreachable, StoreFull: Redis did not come back within the connection's patience.
+    """
+
+    @verb
+    def create_runs(self, *, document: str) -> list[str]: ...
+
+    @verb
+    def create_batch(self, *, batch: str, crew: str, key: str, fingerprint: str) -> str: ...
+
+    @verb
+    def open_batch(self, *, batch: str, window: int) -> list[str]: ...
+
+    @verb
+    def abandon_batch(self, *, batch: str, key: str) -> int: ...
+
+    @verb
+    def start_task(
+        self, *, run: str, index: int, claim: str, worker: str, lease_ms: int, alone_from: int
+    ) -> list[str]: ...
+
+    @verb
+    def restore_claim(self, *, run: str, index: int, attempt: int, claim: str, worker: str, lease_ms: int) -> int: ...
+
+    @verb
+    def note_worker(self, *, worker: str, about: str) -> int: ...
+
+    @verb
+    def complete_task(
+        self, *, run: str, index: int, attempt: int, state: str, output: str, messages: str
+    ) -> list[str]: ...
+
+    @verb
+    def fail_task(self, *, run: str, index: int, attempt: int, problem: str) -> list[str]: ...
+
+    @verb
+    def requeue_task(
+        self, *, run: str, index: int, attempt: int, reason: str, delay_ms: int, counts: int
+    ) -> list[str]: ...
+
+    @verb
+    def renew_leases(self, *, lease_ms: int, held: str) -> list[str]: ...
+
+    @verb
+    def cancel_run(self, *, run: str) -> list[str]: ...
+
+    @verb
+    def sweep(self, *, grace_ms: int, max_attempts: int, limit: int) -> list[str]: ...
+
+    @verb
+    def note_delivery(self, *, lane: str, sent_ms: int) -> int: ...
+
+    @verb
+    def begin_call(
+        self, *, run: str, index: int, attempt: int, call: str, kind: str, name: str, repeatable: int
+    ) -> list[str]: ...
+
+    @verb
+    def finish_call(
+        self,
+        *,
+        run: str,
+        index: int,
+        attempt: int,
+        call: str,
+        kind: str,
+        name: str,
+        answer: str,
+        usage: str,
+        seconds: float,
+    ) -> list[str]: ...
+
+    @verb
+    def tell_call(
+        self, *, run: str, index: int, attempt: int, call: str, agent: str, offset: int, tool: str, piece: str
+    ) -> list[str]: ...
+
+    @verb
+    def pause_task(self, *, run: str, index: int, attempt: int, reason: str, call: str, draft: str) -> list[str]: ...
+
+    @verb
+    def answer_person(self, *, run: str, index: int, call: str, answer: str) -> list[str]: ...
+
+    @verb
+    def resume_run(self, *, run: str, decision: str, spec: str) -> list[str]: ...
+
+    @verb
+    def take_turn(self, *, scope: str, per_minute: int) -> int: ...
+
+    @verb
+    def read_run(self, *, run: str) -> list[list[str]]: ...
+
+    @verb
+    def delete_run(self, *, run: str) -> list[str]: ...
+
+
+__all__ = ["Verbs"]

@@ -1,0 +1,63 @@
+"""Recovery: a thread in every worker that finds what was lost on the way, and sends it again.
+
+Any number of them may run at once: what one sweep finds, the script moves in the same step, so no other finds it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+from crewq import errors
+from crewq.host import Host
+from crewq.plan import publish_probe
+from crewq.results import say
+
+log = logging.getLogger("crewq.sweeper")
+
+PERIOD = 1.0  # seconds between two sweeps of one worker, give or take a quarter
+GRACE = 2.0  # seconds that a message may be under way before anything is thought of it
+
+
+class Sweeper:
+    """The sweeping thread of one worker."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sweep_for_ever, name="crewq-sweeper", daemon=True)
+
+    def start(self) -> Sweeper:
+        """Begin to sweep."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+        self._host.store.runs.absent(self._host.name)
+
+    def _sweep_for_ever(self) -> None:
+        while not self._stopping.wait(PERIOD * random.uniform(0.75, 1.25)):  # noqa: S311
+            try:
+                self.sweep()
+            except Exception as error:  # noqa: BLE001 - the boundary of a sweep: whatever it was, the next finds the same
+                log.warning("a sweep was cut short: %s", errors.explain(error))
+
+    def sweep(self) -> None:
+        """Sweep once."""
+        settings = self._host.settings
+        self._host.store.runs.present(self._host.name, {"concurrency": settings.concurrency})
+        found = self._host.store.runs.sweep(grace=GRACE, max_attempts=settings.max_attempts)
+        if found.jobs:
+            log.info("sending %d jobs again", len(found.jobs))
+            self._host.publish(found.jobs, urgent=True)
+        for lane, now in found.probes:
+            publish_probe(self._host.app, lane, now)
+        for run in found.unsaid:
+            say(self._host, run)
+
+
+__all__ = ["GRACE", "PERIOD", "Sweeper"]

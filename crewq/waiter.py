@@ -1,0 +1,97 @@
+"""Wakes whoever waits for a run or a batch: one reader of one stream per process, however many wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from crewq import errors
+from crewq.store import Store
+
+READ_SECONDS = 5.0  # how long one read of the feed waits; nothing depends on it
+
+
+class Waiter:
+    """The ends of runs and batches, as futures.
+
+    Args:
+        open_store: makes the reader's own store, since a waiting read holds its connection.
+    """
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._waiting: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+        self._listening = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._store: Store | None = None
+
+    def ended(self, subject: str, has_ended: Callable[[], bool]) -> Future[None]:
+        """A future that is done once the run or batch `subject` has ended.
+
+        It is registered first and the state read then, so no end can slip through between the two.
+        """
+        self._listen()
+        with self._lock:
+            future = self._waiting.get(subject)
+            if future is None:
+                future = self._waiting[subject] = Future()
+        if has_ended():
+            self._wake(subject)
+        return future
+
+    def close(self) -> None:
+        """Stop reading. What still waits is told so."""
+        self._stopping.set()
+        if self._store:
+            self._store.close()
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.cancel()
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._store = self._open_store()
+                self._thread = threading.Thread(
+                    target=self._read_for_ever, args=(self._store,), name="crewq-waiter", daemon=True
+                )
+                self._thread.start()
+        self._listening.wait()
+
+    def _read_for_ever(self, store: Store) -> None:
+        after = ""
+        while not self._stopping.is_set():
+            try:
+                if not after:
+                    after, _ = store.ends("$", 0)
+                    self._wake_what_ended_unseen(store)
+                    self._listening.set()
+                after, ended = store.ends(after, READ_SECONDS)
+            except errors.StoreError:
+                # Redis may have lost the last second, so begin anew: with the newest end, and by reading the states.
+                after = ""
+                self._listening.set()
+                self._stopping.wait(0.2)
+            else:
+                for subject in ended:
+                    self._wake(subject)
+
+    def _wake_what_ended_unseen(self, store: Store) -> None:
+        with self._lock:
+            subjects = list(self._waiting)
+        for subject in subjects:
+            if store.has_ended(subject):
+                self._wake(subject)
+
+    def _wake(self, subject: str) -> None:
+        with self._lock:
+            future = self._waiting.pop(subject, None)
+        if future and not future.done():
+            future.set_result(None)
+
+
+__all__ = ["Waiter"]

@@ -1,0 +1,53 @@
+"""Breaks a running system on purpose, and proves that it keeps its promises: `python -m tests.chaos --help`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.session import run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 1: a promise was broken."""
+    parser = argparse.ArgumentParser(prog="./run chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected")
+    parser.add_argument("--seed", type=int, default=None, help="of the faults; default: another each time")
+    parser.add_argument("--workers", type=int, default=3, help="worker processes")
+    parser.add_argument("--per-minute", type=float, default=55.0, help="faults per minute, on average")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="kinds, with commas between: %(default)s")
+    parser.add_argument("--appendfsync", default="everysec", choices=("everysec", "always"), help="of Redis")
+    parser.add_argument("--folder", type=Path, default=None, help="where ledgers and logs are kept")
+    parser.add_argument("--report", type=Path, default=None, help="a file that gets the table, as Markdown")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.faults.split(",")) - set(FAULTS):
+        parser.error(f"no such faults: {', '.join(sorted(unknown))}")
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="crewq-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = random.SystemRandom().randrange(10_000) if given.seed is None else given.seed
+    sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, ledgers and logs in {folder}\n")
+    began = time.monotonic()
+    report, objections = run(
+        folder,
+        seed=seed,
+        seconds=given.minutes * 60,
+        workers=given.workers,
+        kinds=given.faults.split(","),
+        per_minute=given.per_minute,
+        appendfsync=given.appendfsync,
+    )
+    sys.stdout.write(report)
+    if given.report:
+        given.report.write_text(report)
+    sys.stderr.write(f"chaos: {time.monotonic() - began:.0f} s in all\n")
+    return 1 if objections else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

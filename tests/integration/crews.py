@@ -1,0 +1,213 @@
+"""What the workers of the integration tests may load: tools, callbacks, models, and ways to put a crew together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from crewq import LLM, Agent, BaseLLM, BaseTool, Crew, Task, TaskOutput, UsageMetrics, tool
+from crewq.model import ModelAnswer, ModelRequest, OnToken, ToolCall
+from crewq.testing import ScriptedCall, ScriptedModel
+
+
+def note(line: str) -> None:
+    """Write a line where the test reads it: one write, whoever else writes."""
+    with Path(os.environ["CREWQ_NOTES"]).open("a") as notes:
+        notes.write(f"{line}\n")
+
+
+# -- tools -------------------------------------------------------------------------------------------------
+
+
+@tool
+def add(left: int, right: int) -> int:
+    """Add two numbers."""
+    note(f"add {left} {right}")
+    return left + right
+
+
+@tool
+def broken(reason: str) -> str:
+    """Fail."""
+    raise ValueError(reason)
+
+
+@tool(idempotent=False)
+def pay(amount: int) -> str:
+    """Pay, which takes a while, and must not happen twice."""
+    note(f"pay {amount}")
+    time.sleep(30)
+    return "paid"
+
+
+@tool
+async def ask_around(question: str) -> str:
+    """Ask on the event loop."""
+    await asyncio.sleep(0)
+    return f"Nobody knows {question}"
+
+
+class Prefix(BaseTool):
+    """A tool with a field, which travels with it."""
+
+    name: str = "Prefix It"
+    description: str = "Put the prefix before a text."
+    prefix: str = ">"
+
+    def _run(self, text: str) -> str:
+        return f"{self.prefix} {text}"
+
+
+# -- callbacks ---------------------------------------------------------------------------------------------
+
+
+def on_task(output: TaskOutput) -> None:
+    note(f"on_task {output.raw}")
+
+
+async def on_task_async(output: TaskOutput) -> None:
+    await asyncio.sleep(0)
+    note(f"on_task_async {output.raw}")
+
+
+def on_step(step: Any) -> None:
+    note(f"on_step {step.kind}")
+
+
+def failing(about: Any) -> None:
+    raise RuntimeError("the callback broke")
+
+
+# -- guardrails and conditions -----------------------------------------------------------------------------
+
+
+def is_short(output: TaskOutput) -> tuple[bool, str]:
+    note(f"is_short {output.raw}")
+    return (True, output.raw) if len(output.raw) < 10 else (False, f"{output.raw!r} is too long: less than 10 letters.")
+
+
+def shouted(output: TaskOutput) -> tuple[bool, str]:
+    return True, output.raw.upper()
+
+
+def signed(output: TaskOutput) -> tuple[bool, TaskOutput]:
+    output.raw += ", signed"
+    return True, output
+
+
+def shouting_keys(output: TaskOutput) -> tuple[bool, str]:
+    return True, json.dumps({name.upper(): value for name, value in (output.json_dict or {}).items()})
+
+
+def never_content(output: TaskOutput) -> tuple[bool, str]:
+    return False, f"{output.raw} will not do"
+
+
+def no_verdict(output: TaskOutput) -> Any:
+    return "looks fine"
+
+
+def broken_check(output: TaskOutput) -> tuple[bool, str]:
+    note("broken_check")
+    raise KeyError("sources")
+
+
+def is_grown_up(output: TaskOutput) -> tuple[bool, TaskOutput | str]:
+    person = output.pydantic
+    assert isinstance(person, Person)
+    return (True, output) if person.age >= 18 else (False, f"{person.name} is too young.")
+
+
+def is_ada(output: TaskOutput) -> bool:
+    return isinstance(output.pydantic, Person) and output.pydantic.name == "Ada"
+
+
+def on_person(output: TaskOutput) -> None:
+    note(f"on_person {output.pydantic!r}")
+
+
+def says_go(output: TaskOutput) -> bool:
+    note(f"says_go {output.raw}")
+    return "go" in output.raw
+
+
+# -- models ------------------------------------------------------------------------------------------------
+
+
+class Echo(BaseLLM):
+    """Says back what it was asked, so that a test sees what a model sees."""
+
+    model: str = "echo"
+    latency: float = 0.0
+    poison: str = ""  # refuses a prompt that holds it
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        prompt = str(request.messages[-1]["content"])
+        await asyncio.sleep(self.latency)
+        if self.poison and self.poison in prompt:
+            raise ValueError("poisoned")
+        usage = UsageMetrics(total_tokens=3, prompt_tokens=2, completion_tokens=1, successful_requests=1)
+        return ModelAnswer(text=f"<{prompt}>", usage=usage)
+
+
+class Repeat(BaseLLM):
+    """Makes one tool call, and answers with what it was told by the tool."""
+
+    model: str = "repeat"
+    asked: ScriptedCall
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        last = request.messages[-1]
+        if last["role"] == "tool":
+            return ModelAnswer(text=str(last["content"]))
+        arguments = json.dumps(self.asked.arguments)
+        return ModelAnswer(tool_calls=(ToolCall(id="call_1", name=self.asked.tool, arguments=arguments),))
+
+
+class Killer(BaseLLM):
+    """Takes its whole process down with it."""
+
+    model: str = "killer"
+
+    def call(self, messages: list[Any], tools: Any = None) -> str:
+        note("killed")
+        os.kill(os.getpid(), 9)
+        return ""
+
+
+class Person(BaseModel):
+    """A structured answer."""
+
+    name: str
+    age: int = Field(ge=0)
+
+
+# -- crews -------------------------------------------------------------------------------------------------
+
+
+def agent(llm: str | LLM | BaseLLM | None = None, **fields: Any) -> Agent:
+    """An agent that says back what it was asked, unless it has another model."""
+    return Agent(**{"role": "Tester", "goal": "Test it", "backstory": "A tester.", "llm": llm or Echo()} | fields)
+
+
+def crew(*descriptions: str, llm: str | LLM | BaseLLM | None = None, name: str = "crew") -> Crew:
+    """A crew of tasks one after the other, called a, b, c and so on."""
+    who = agent(llm)
+    tasks = [
+        Task(name=chr(ord("a") + at), description=text, expected_output="An answer.", agent=who)
+        for at, text in enumerate(descriptions)
+    ]
+    return Crew(name=name, agents=[who], tasks=tasks)
+
+
+def scripted(*answers: Any, **fields: Any) -> ScriptedModel:
+    return ScriptedModel(answers=list(answers), **fields)
+
+
+greetings = crew("Greet {who}.", "Greet {who} again.", name="greetings")

@@ -1,0 +1,130 @@
+"""litellm in a real worker, over real HTTP: what each failure of a provider means for a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from crewq import LLM, Crew, Run, Task, errors
+from tests.integration import crews
+from tests.integration.crews import Person, agent
+from tests.integration.worker_process import WorkerProcess
+from tests.model_server import Behaviour, ModelServer, calls, error, malformed, text
+
+
+@pytest.fixture
+def llm(fleet: WorkerProcess, model_server: ModelServer) -> Iterator[LLM]:
+    return LLM(model="openai/any", base_url=model_server.url)
+
+
+def ask(llm: LLM | str, **fields: Any) -> Run:
+    who = agent(llm, max_retry_limit=0, **{name: fields.pop(name) for name in ("tools",) if name in fields})
+    return Crew(tasks=[Task(description="Ask", agent=who, **fields)]).kickoff_async()
+
+
+def test_tool_calls_in_two_replies(llm: LLM, model_server: ModelServer) -> None:
+    both = calls(("add", {"left": 1, "right": 2}), ("add", {"left": 3, "right": 4}))
+    model_server.enqueue(both, calls(("add", {"left": 3, "right": 7})), "Ten.")
+    run = ask(llm, tools=[crews.add])
+    output = run.result(20)
+    assert output.raw == "Ten."
+    assert output.token_usage.successful_requests == 3
+    assert output.token_usage.total_tokens > 0
+    told = [message["content"] for message in model_server.ledger[-1].request["messages"] if message["role"] == "tool"]
+    assert told == ["3", "7", "10"]
+    offered = model_server.ledger[0].request["tools"]
+    assert [one["function"]["name"] for one in offered] == ["add"]
+
+
+def test_structured_output_over_http(llm: LLM, model_server: ModelServer) -> None:
+    model_server.enqueue('{"name": "Ada"}', '{"name": "Ada", "age": 36}')
+    assert ask(llm, output_pydantic=Person).result(20).pydantic == Person(name="Ada", age=36)
+    corrected = model_server.ledger[1].request["messages"][-1]["content"]
+    assert "'age' is a required property" in corrected
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "told"),
+    [
+        (error(401, "Incorrect API key provided: sk-abcdef1234567890"), errors.KeyRejected, r"HTTP 401"),
+        (error(403, "no access"), errors.KeyRejected, r"HTTP 403.*no access"),
+        (error(404, "no such model"), errors.ModelUnknown, r"'openai/any' is not known: .*no such model"),
+        (error(400, "bad request"), errors.ModelRefused, r"HTTP 400.*bad request"),
+        (error(429, "You exceeded your current quota", code="insufficient_quota"), errors.ModelRefused, "quota"),
+    ],
+)
+def test_a_failure_that_no_waiting_heals_ends_the_run_at_once(
+    llm: LLM, model_server: ModelServer, behaviour: Behaviour, kind: type[errors.ModelError], told: str
+) -> None:
+    model_server.enqueue(behaviour)
+    run = ask(llm)
+    with pytest.raises(errors.RunFailed, match=told) as caught:
+        run.result(20)
+    assert isinstance(caught.value.__cause__, kind)
+    assert len(model_server.ledger) == 1, "it is asked once"
+    assert "abcdef1234567890" not in str(caught.value) + json.dumps(
+        run.tasks[0].error.record() if run.tasks[0].error else {}
+    )
+
+
+@pytest.mark.parametrize("behaviour", [error(500), error(503), malformed(), Behaviour(body="<html>proxy</html>")])
+def test_a_failure_that_passes_is_tried_again(llm: LLM, model_server: ModelServer, behaviour: Behaviour) -> None:
+    model_server.enqueue(behaviour, "At last.")
+    run = ask(llm)
+    assert run.result(20).raw == "At last."
+    assert len(model_server.ledger) == 2
+    assert run.tasks[0].attempt == 1, "the task is not begun anew for it"
+    assert run.record().usage.successful_requests == 1
+
+
+def test_a_limit_of_rate_is_waited_out(llm: LLM, model_server: ModelServer) -> None:
+    model_server.enqueue(error(429, "slow down", retry_after="1"), "At last.")
+    assert ask(llm).result(20).raw == "At last."
+    first, second = model_server.ledger
+    assert first.ended is not None
+    assert second.started - first.ended >= 1.0
+
+
+def test_an_empty_answer_is_asked_for_again(llm: LLM, model_server: ModelServer) -> None:
+    model_server.enqueue("", text("  "), "Something.")
+    assert ask(llm).result(20).raw == "Something."
+    model_server.enqueue(*[""] * 9)
+    with pytest.raises(errors.RunFailed, match="gave no usable answer in 4 tries: its replies were empty"):
+        ask(llm).result(20)
+
+
+def test_a_timeout_of_the_model(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue(Behaviour(ends="never"), "In time.")
+    assert ask(LLM(model="openai/any", base_url=model_server.url, timeout=0.5)).result(20).raw == "In time."
+
+
+def test_a_missing_key_is_told_before_any_call(fleet: WorkerProcess) -> None:
+    run = ask("openai/gpt-4.1-mini")
+    with pytest.raises(errors.RunFailed, match="needs OPENAI_API_KEY in the environment of the worker") as caught:
+        run.result(20)
+    assert isinstance(caught.value.__cause__, errors.KeyMissing)
+    assert run.tasks[0].attempt == 1
+
+
+def test_a_model_that_nobody_knows(fleet: WorkerProcess) -> None:
+    for name in ("nobody/knows-this", "gpt-from-nowhere"):
+        with pytest.raises(errors.RunFailed) as caught:
+            ask(name).result(20)
+        assert isinstance(caught.value.__cause__, errors.ModelUnknown)
+        assert f"The model '{name}' is not known" in str(caught.value)
+
+
+def test_options_reach_the_provider(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    llm = LLM(model="openai/any", base_url=model_server.url, temperature=0.25, max_tokens=77, seed=4, stop=["END"])
+    ask(llm).result(20)
+    sent = model_server.ledger[0].request
+    assert {name: sent[name] for name in ("temperature", "max_tokens", "seed", "stop")} == {
+        "temperature": 0.25,
+        "max_tokens": 77,
+        "seed": 4,
+        "stop": ["END"],
+    }
+    assert sent["model"] == "any"

@@ -1,0 +1,250 @@
+"""Calls of an attempt: made once, answered from the journal after that, whatever became of the attempt that made them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import fakeredis
+import pytest
+
+from crewq import errors
+from crewq.agent import Toolbox, invoke_directly
+from crewq.calls import Attempt, JournalledModel, NoLongerOurs, PersonNeeded, journalled
+from crewq.model import Features, ModelAnswer, ModelRequest, ToolCall
+from crewq.outputs import UsageMetrics
+from crewq.store import Job
+from crewq.tools import BaseTool, tool
+from tests.store.world import LEASE, ONE, World
+
+pytestmark = pytest.mark.asyncio
+REQUEST = ModelRequest(model="m", messages=({"role": "user", "content": "hello"},))
+
+
+class Worker:
+    """One worker after the other at one task, each with its own attempt."""
+
+    def __init__(self, world: World, threads: ThreadPoolExecutor) -> None:
+        self.world = world
+        self.threads = threads
+        self.run = world.accept(ONE)
+        self.attempt = self.next()
+
+    def next(self) -> Attempt:
+        """A worker claims the task, after the one before it died, if there was one."""
+        self.world.clock.forward(LEASE + 1)
+        self.world.sweep()
+        claim = self.world.claim(self.run)
+        journal = self.world.store.journal
+        self.attempt = Attempt(
+            journal, lambda answer: answer.write(journal), Job(self.run, 0), claim.attempt, self.threads
+        )
+        return self.attempt
+
+    async def make(self, answer: str = "answer", **options: Any) -> tuple[str, bool]:
+        async def do() -> str:
+            return answer
+
+        return await self.attempt.make(self.attempt.call("model", "m", "digest"), do, write=str, **options)
+
+    async def break_off(self, **options: Any) -> None:
+        """The worker dies while a call is under way."""
+        begun = asyncio.Event()
+
+        async def do() -> str:
+            begun.set()
+            await asyncio.Event().wait()
+            return "never"
+
+        call = asyncio.ensure_future(
+            self.attempt.make(self.attempt.call("model", "m", "digest"), do, write=str, **options)
+        )
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    @property
+    def repeated(self) -> int:
+        return self.world.task(self.run).repeated
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
+    with ThreadPoolExecutor(2) as threads:
+        yield Worker(World(client), threads)
+    client.close()
+
+
+async def test_what_was_asked_before_is_answered_from_the_journal(worker: Worker) -> None:
+    assert await worker.make("first") == ("first", False)
+    worker.next()
+    assert await worker.make("second") == ("first", True)
+    assert worker.repeated == 0
+
+
+async def test_the_same_question_asked_twice_in_an_attempt_is_two_questions(worker: Worker) -> None:
+    assert [await worker.make("a"), await worker.make("b")] == [("a", False), ("b", False)]
+    worker.next()
+    assert [await worker.make("x"), await worker.make("x"), await worker.make("c")] == [
+        ("a", True),
+        ("b", True),
+        ("c", False),
+    ]
+
+
+async def test_a_call_that_was_broken_off_is_made_again_and_counted(worker: Worker) -> None:
+    await worker.break_off()
+    worker.next()
+    assert await worker.make("again") == ("again", False)
+    assert worker.repeated == 1
+
+
+async def test_a_call_that_must_not_be_repeated_is_in_doubt(worker: Worker) -> None:
+    await worker.break_off(repeatable=False)
+    worker.next()
+    with pytest.raises(PersonNeeded) as caught:
+        await worker.make(repeatable=False)
+    assert caught.value.call.digest == "digest"
+
+
+async def test_whoever_lost_the_task_makes_no_call(worker: Worker) -> None:
+    stale = worker.attempt
+    worker.next()
+    worker.attempt = stale
+    with pytest.raises(NoLongerOurs):
+        await worker.make()
+
+
+async def test_an_answer_that_comes_after_the_task_was_lost_is_kept(worker: Worker) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def do() -> str:
+        begun.set()
+        await go_on.wait()
+        return "late"
+
+    call = asyncio.ensure_future(worker.attempt.make(worker.attempt.call("model", "m", "digest"), do, write=str))
+    await begun.wait()
+    worker.next()
+    go_on.set()
+    assert await call == ("late", False)
+    assert await worker.make("fresh") == ("late", True)
+
+
+class Counting:
+    """A model that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def features(self) -> Features:
+        return Features(context_window=7)
+
+    async def complete(self, request: ModelRequest, on_token: Any = None) -> ModelAnswer:
+        self.asked += 1
+        call = ToolCall(id="1", name="search", arguments='{"q": "ü"}')
+        return ModelAnswer(text="🦀", tool_calls=(call,), usage=UsageMetrics(total_tokens=3, cost=0.25))
+
+
+async def at_once() -> None:
+    """Waits for no turn."""
+
+
+async def test_a_model_is_asked_once_and_paid_once(worker: Worker) -> None:
+    model = Counting()
+    first = await JournalledModel(model, worker.attempt, at_once).complete(REQUEST)
+    again = await JournalledModel(model, worker.next(), at_once).complete(REQUEST)
+    assert first == again == await Counting().complete(REQUEST)
+    assert model.asked == 1
+    usage = worker.world.read(worker.run).usage
+    assert (usage.total_tokens, usage.cost) == (3, 0.25)
+    assert JournalledModel(model, worker.attempt, at_once).features() == Features(context_window=7)
+
+
+async def test_a_turn_is_waited_for_only_where_a_call_is_made(worker: Worker) -> None:
+    turns: list[int] = []
+
+    async def turn() -> None:
+        turns.append(1)
+
+    await JournalledModel(Counting(), worker.attempt, turn).complete(REQUEST)
+    await JournalledModel(Counting(), worker.next(), turn).complete(REQUEST)
+    assert len(turns) == 1
+
+
+# -- tools -------------------------------------------------------------------------------------------------
+
+
+def counted(failing: bool, *, idempotent: bool = True) -> tuple[BaseTool, list[int]]:
+    made: list[int] = []
+
+    @tool("pay", idempotent=idempotent)
+    def pay(amount: int) -> str:
+        """Pay."""
+        made.append(amount)
+        if failing:
+            raise ValueError("no money")
+        return f"paid {amount}"
+
+    return pay, made
+
+
+def use(worker: Worker, thing: BaseTool) -> Callable[[int], Awaitable[str]]:
+    box = Toolbox([thing], journalled(invoke_directly(worker.threads), worker.attempt))
+
+    async def call(amount: int) -> str:
+        return (await box.call(ToolCall(id="1", name="pay", arguments=f'{{"amount": {amount}}}'))).text
+
+    return call
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize(
+    ("failing", "text"),
+    [(False, "paid 3"), (True, "The tool pay failed: ValueError: no money")],
+    ids=["fine", "failing"],
+)
+async def test_a_tool_is_called_once_whatever_came_of_it(
+    worker: Worker, failing: bool, text: str, idempotent: bool
+) -> None:
+    pay, made = counted(failing, idempotent=idempotent)
+    assert await use(worker, pay)(3) == text
+    worker.next()
+    assert await use(worker, pay)(3) == text
+    assert await use(worker, pay)(4) == text.replace("3", "4")
+    assert made == [3, 4]
+    assert worker.repeated == 0
+
+
+async def test_a_failure_of_the_store_is_no_failure_of_the_tool(worker: Worker) -> None:
+    @tool("pay")
+    def pay(amount: int) -> str:
+        """Pay."""
+        raise errors.StoreUnreachable(url="x", reason="away.")
+
+    with pytest.raises(errors.StoreUnreachable):
+        await use(worker, pay)(3)
+
+
+async def test_a_tool_is_told_of_a_call_that_was_not_made(worker: Worker) -> None:
+    told: list[dict[str, Any]] = []
+
+    class Remembering(BaseTool):
+        name: str = "pay"
+        description: str = "Pays."
+
+        def _run(self, amount: int) -> str:
+            return f"paid {amount}"
+
+        def replayed(self, arguments: dict[str, Any]) -> None:
+            told.append(arguments)
+
+    await use(worker, Remembering())(3)
+    assert told == []
+    worker.next()
+    await use(worker, Remembering())(3)
+    assert told == [{"amount": 3}]

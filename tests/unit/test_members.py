@@ -1,0 +1,160 @@
+"""What a person writes: nothing that was written is silently ignored."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import uuid
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from crewq import errors
+from crewq.crew import Crew
+from crewq.members import LLM, NOT_SPECIFIED, Agent, Task
+from tests.unit.parts import Report, agent, search, task
+
+MEMBERS: list[tuple[Any, dict[str, Any]]] = [
+    (Agent, {"role": "R", "goal": "G", "backstory": "B"}),
+    (Task, {"description": "D"}),
+    (LLM, {"model": "m"}),
+    (Crew, {}),
+]
+
+
+def test_the_defaults_are_crewais() -> None:
+    writer = Agent(role="R", goal="G", backstory="B")
+    assert (writer.max_iter, writer.max_retry_limit, writer.respect_context_window) == (25, 2, True)
+    assert (writer.llm, writer.tools, writer.max_rpm, writer.max_execution_time) == (None, [], None, None)
+    write = Task(description="D")
+    assert (write.context, write.async_execution, write.tools) == (NOT_SPECIFIED, False, None)
+    assert isinstance(write.id, uuid.UUID)
+    assert write.id != Task(description="D").id
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "near"),
+    [
+        (Agent, "back_story", "backstory"),
+        (Agent, "tool", "tools"),
+        (Agent, "max_iters", "max_iter"),
+        (Task, "expected_ouput", "expected_output"),
+        (Task, "async", None),
+        (LLM, "temprature", "temperature"),
+        (Crew, "task", "tasks"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_with_what_was_meant(kind: Any, field: str, near: str | None) -> None:
+    with pytest.raises(errors.UnknownField) as caught:
+        kind(**dict(MEMBERS)[kind], **{field: "x"})
+    assert f"{kind.__name__} has no field {field!r}" in str(caught.value)
+    if near:
+        assert f"Did you mean {near!r}?" in str(caught.value)
+    with pytest.raises(errors.UnknownField):
+        setattr(kind(**dict(MEMBERS)[kind]), field, "x")
+
+
+LACKING = [(kind, needed, name) for kind, needed in MEMBERS for name in kind.lacks]
+
+
+@pytest.mark.parametrize(("kind", "needed", "name"), LACKING, ids=lambda item: getattr(item, "__name__", str(item)))
+def test_a_field_of_crewais_that_is_lacking_is_refused_with_advice(kind: Any, needed: Any, name: str) -> None:
+    with pytest.raises(errors.UnsupportedField) as caught:
+        kind(**needed, **{name: True})
+    assert str(caught.value).startswith(f"{kind.__name__}({name}=True) is CrewAI's")
+    assert kind.lacks[name] in str(caught.value)
+    assert kind(**needed, **{name: None}), "what asks for nothing is accepted"
+    assert name not in kind.model_fields
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "where", "reason"),
+    [
+        (Agent, {"role": "R", "goal": "G"}, "Agent(backstory=...)", "required"),
+        (Agent, {"role": "R", "goal": "G", "backstory": "B", "max_iter": 0}, "Agent(max_iter=...)", "greater"),
+        (Agent, {"role": "R", "goal": "G", "backstory": "B", "tools": ["x"]}, "Agent(tools.0=...)", "BaseTool"),
+        (Agent, {"role": "R", "goal": "G", "backstory": "B", "max_execution_time": 0}, "Agent(max_exec", "greater"),
+        (Agent, {"role": "R", "goal": "G", "backstory": "B", "code_execution_mode": "unsafe"}, "Agent(code", "'safe'"),
+        (Task, {"description": "D", "agent": "R"}, "Task(agent=...)", "Agent"),
+        (Task, {"description": "D", "output_json": Report, "output_pydantic": Report}, "Task(...)", "exclude each"),
+        (Task, {"description": "D", "context": ["x"]}, "Task(...)", "list of Task"),
+        (Task, {"description": "D", "context": Task(description="E")}, "Task(...)", "list of Task"),
+        (Task, {"description": "D", "callback": "print"}, "Task(callback=...)", "callable"),
+        (LLM, {}, "LLM(model=...)", "required"),
+        (LLM, {"model": "m", "temperature": "warm"}, "LLM(temperature=...)", "number"),
+        (LLM, {"model": "m", "additional_params": {"api_key": "k"}}, "LLM(additional_params=...)", "api_key=..."),
+    ],
+)
+def test_a_value_that_is_not_valid_is_told_by_its_field(kind: Any, fields: Any, where: str, reason: str) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        kind(**fields)
+    assert str(caught.value).startswith(where)
+    assert reason in str(caught.value)
+    assert not re.search(r"Value error|\.\.$", str(caught.value))
+
+
+def test_a_value_assigned_later_is_held_to_the_same_rules() -> None:
+    writer = agent()
+    writer.max_iter = 3
+    with pytest.raises(errors.InvalidField, match="max_iter"):
+        writer.max_iter = 0
+    assert writer.max_iter == 3
+    with pytest.raises(errors.InvalidField, match="list of Task"):
+        task().context = ["x"]
+
+
+def test_an_llm_may_be_written_as_a_dict() -> None:
+    writer = agent(llm={"model": "m", "temperature": 0.5, "api_key": "k"})
+    assert isinstance(writer.llm, LLM)
+    assert writer.llm.options() == {"temperature": 0.5}
+    with pytest.raises(errors.UnknownField, match=r"LLM has no field 'temprature'.*'temperature'"):
+        agent(llm={"model": "m", "temprature": 0.5})
+
+
+def test_options_are_all_that_was_set() -> None:
+    llm = LLM(model="m", seed=0, stop=["x"], logit_bias={1: 2.0}, api_key=SecretStr("k"), additional_params={"n": 1})
+    assert llm.options() == {"seed": 0, "stop": ["x"], "logit_bias": {"1": 2.0}, "n": 1} or llm.options() == {
+        "seed": 0, "stop": ["x"], "logit_bias": {1: 2.0}, "n": 1,
+    }  # fmt: skip
+    assert LLM(model="m").options() == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "m", "api_key": "sk-hunter2", "temperature": "warm"},
+        {"api_key": "sk-hunter2"},
+        {"model": "m", "additional_params": {"api_key": "sk-hunter2"}},
+        {"model": "m", "api_key": ["sk-hunter2"]},
+    ],
+)
+def test_a_key_is_in_no_text_of_an_error(fields: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        LLM(**fields)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace("LLM(**fields)", "")
+
+
+def test_a_key_is_in_no_repr_and_in_no_dump() -> None:
+    llm = LLM(model="m", api_key=SecretStr("sk-hunter2"))
+    writer = agent(llm=llm)
+    for text in (
+        repr(llm),
+        str(llm),
+        llm.model_dump_json(),
+        str(llm.options()),
+        repr(writer),
+        writer.model_dump_json(),
+    ):
+        assert "hunter2" not in text
+
+
+def test_members_are_the_objects_that_were_given() -> None:
+    writer = agent(tools=[search])
+    first = task(by=writer)
+    second = task(by=writer, context=[first])
+    crew = Crew(agents=[writer], tasks=[first, second])
+    assert crew.tasks[0] is first
+    assert crew.agents[0] is writer
+    assert crew.tasks[1].context[0] is first
+    assert writer.tools[0] is search

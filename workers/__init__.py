@@ -1,0 +1,1 @@
+"""What a worker container runs. It imports crewq, and nothing imports it."""
