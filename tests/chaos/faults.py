@@ -105,15 +105,20 @@ def _born_again(worker: Worker, **environ: str) -> Fault:
 
 
 class _Tail:
-    """The lines that come to a file from now on."""
+    """The lines that come to a file from now on. It is open only while it is read: a fault may be left in the middle."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open()
-        self._file.seek(0, os.SEEK_END)
+        self._path = path
+        self._read = path.stat().st_size
 
     def tell(self, *words: str) -> bool:
         """Whether a new line has all these words."""
-        return any(all(word in line for word in words) for line in self._file.readlines())
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return any(all(word.encode() in line for word in words) for line in whole.splitlines())
 
 
 def _await_record(stage: Stage, worker: Worker) -> None:

@@ -78,3 +78,8 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         await self._reset()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports that were aborted close their sockets at the loop's next turn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from crewq.producer import disconnect
@@ -80,11 +81,10 @@ def gather(stage: Stage) -> Evidence:
 def _left_over(stage: Stage, client: object, runs: Sequence[str]) -> tuple[str, ...]:
     """What still names a run when its retention is over and the sweeper has been."""
     later = time.time() + UNFINISHED + DAY
-    future = Store(stage.settings, patience=0.0, clock=lambda: int(later * 1000))
-    kept = -1
-    while kept != (kept := len(future.runs.latest(len(runs)))):
-        future.runs.sweep(grace=0.0, max_attempts=1)
-    future.close()
+    with closing(Store(stage.settings, patience=0.0, clock=lambda: int(later * 1000))) as future:
+        kept = -1
+        while kept != (kept := len(future.runs.latest(len(runs)))):
+            future.runs.sweep(grace=0.0, max_attempts=1)
     return facts.left_over(client, runs)
 
 

@@ -52,6 +52,7 @@ class Stage:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        self._stack.callback(self.store.close)
         self._stack.callback(self._clear)
         self._stack.enter_context(self.proxy)
         self.redis.start()
