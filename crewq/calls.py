@@ -11,9 +11,10 @@ import hashlib
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from heapq import heappop, heappush
 from typing import Any, Literal, TypeVar
 
 from crewq import errors
@@ -79,6 +80,7 @@ class Attempt:
         self._threads = threads
         self._within = within
         self._made: Counter[tuple[str, str]] = Counter()
+        self._failed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # ordinals, to be tried again
         self._parts: Counter[str] = Counter()
         self.fresh = threading.Event()  # set once it makes a call that no earlier attempt has made
 
@@ -92,7 +94,7 @@ class Attempt:
         return part
 
     def call(self, kind: Literal["model", "tool", "person"], name: str, digest: str) -> Call:
-        """The next call, to be made.
+        """The next call, to be made: one that has failed, once more, or else a new one.
 
         Args:
             kind: `model`, `tool` or `person`.
@@ -101,9 +103,15 @@ class Attempt:
         """
         if self._within:
             digest = hashlib.sha256(f"{self._within}{digest}".encode()).hexdigest()[:32]
+        if failed := self._failed[kind, digest]:
+            return Call(self._job, self._attempt, kind, name, digest, heappop(failed))
         ordinal = self._made[kind, digest]
         self._made[kind, digest] += 1
         return Call(self._job, self._attempt, kind, name, digest, ordinal)
+
+    async def _note_failure(self, call: Call) -> None:
+        await self._ask(lambda: self._journal.fail(call))
+        heappush(self._failed[call.kind, call.digest], call.ordinal)
 
     async def make(
         self,
@@ -128,6 +136,7 @@ class Attempt:
 
         Raises:
             NoLongerOurs: this attempt must not make it.
+            Exception: as `do`. The call has failed then, and may be made again: nobody paid for it.
             PersonNeeded: it was under way when its worker died, and must not be repeated.
         """
         finding = await self._ask(lambda: self._journal.begin(call, repeatable=repeatable))
@@ -142,7 +151,12 @@ class Attempt:
             raise PersonNeeded(call, str(errors.CallInDoubt(tool=call.name, run=call.job.run)))
         self.fresh.set()
         began = time.monotonic()
-        result = await do()
+        try:
+            result = await do()
+        except Exception:
+            if repeatable:  # else it may have had its effect all the same
+                await self._note_failure(call)
+            raise
         answer = Answer(call, write(result), usage(result), time.monotonic() - began)
         return await self._ask(lambda: self._keep(answer)), False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from crewq.agent import Coworker, Equipment, OnStep, Toolbox, invoke_directly
+from crewq.agent import Coworker, Equipment, OnStep, RetryingModel, Toolbox, invoke_directly
 from crewq.agent.sandbox import Sandbox
 from crewq.agent.sandbox.code_tool import CodeTool
 from crewq.calls import Attempt, JournalledModel, journalled
@@ -77,14 +77,19 @@ def equipped(
         more: tools beside its own.
     """
     code = (CodeTool(sandbox=post.sandbox),) if post.sandbox else ()
-    model = JournalledModel(post.model, attempt, _turn(host, post), _narrator(host, post))
     on_token = _aloud if post.crew.stream else None
     invoke = journalled(invoke_directly(host.tool_threads), attempt)
     try:
-        yield Equipment(model, Toolbox((*post.tools, *code, *more), invoke), on_step, on_token)
+        yield Equipment(_model(host, post, attempt), Toolbox((*post.tools, *code, *more), invoke), on_step, on_token)
     finally:
         for tool in code:
             tool.close()
+
+
+def _model(host: Host, post: Post, attempt: Attempt) -> Model:
+    """Every try is a call of its own in the journal, so none is begun for a task that was cancelled or lost meanwhile."""
+    model = JournalledModel(post.model, attempt, _turn(host, post), _narrator(host, post))
+    return model if post.agent.llm.reference else RetryingModel(model)  # a model of the user's own is asked as it is
 
 
 def as_coworker(host: Host, post: Post, attempt: Attempt, on_step: OnStep) -> Coworker:

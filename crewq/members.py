@@ -105,7 +105,15 @@ class LLM(Member):
     """Which model to ask, and how: any model that litellm knows, as `provider/model`.
 
     `api_key` stays in this process, so it works with the embedded worker only; for a fleet, set the provider's variable
-    (OPENAI_API_KEY and the like) where the workers run. `timeout` is in seconds.
+    (OPENAI_API_KEY and the like) where the workers run.
+
+    Fields, beside litellm's own meaning, in seconds:
+        timeout: for an answer in all; 600.
+        connect_timeout: until the provider is reached; 10.
+        first_byte_timeout: until the answer begins: 300 for one that is streamed; any other comes at once, and has `timeout`.
+        idle_timeout: between two pieces of an answer that is streamed; 120.
+
+    A call that is late is aborted and tried again, like one that the provider refused for the moment.
     """
 
     lacks: ClassVar[dict[str, str]] = {
@@ -121,6 +129,9 @@ class LLM(Member):
     stop: list[str] | str | None = None
     seed: int | None = None
     timeout: float | None = None
+    connect_timeout: float | None = None
+    first_byte_timeout: float | None = None
+    idle_timeout: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[int, float] | None = None

@@ -16,6 +16,10 @@ from crewq.outputs import UsageMetrics
 Message: TypeAlias = dict[str, Any]  # a message in the form of OpenAI's chat API
 OnToken: TypeAlias = Callable[[str], None]
 
+# The options that say how long to wait, and nothing of what is asked: seconds in all, until the provider is reached, until
+# the answer begins, and between two pieces of it.
+DEADLINES = ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout")
+
 
 class ToolCall(BaseModel):
     """A tool that the model asks for; `arguments` is the JSON text as the model wrote it."""
@@ -47,8 +51,10 @@ class ModelRequest(BaseModel):
     answer_schema: dict[str, Any] | None = None
 
     def digest(self) -> str:
-        """What identifies this question: the same one asked again has the same digest."""
-        text = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+        """What identifies this question: the same one asked again, with however much patience, has the same digest."""
+        asked = self.model_dump()
+        asked["options"] = {name: value for name, value in self.options.items() if name not in DEADLINES}
+        text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -120,6 +126,7 @@ class BaseLLM(BaseModel, ABC):
 
 
 __all__ = [
+    "DEADLINES",
     "BaseLLM",
     "Features",
     "Message",

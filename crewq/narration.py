@@ -42,21 +42,24 @@ class Narration:
         self._said += text
         self._came.set()
 
-    def restart(self) -> None:
-        """The model begins anew: its first try broke off."""
-        self._said, self._told = "", 0
-
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[Narration]:
         """Tell what comes, for as long as the block runs."""
         telling = asyncio.create_task(self._tell_for_ever())
         try:
             yield self
-            self._over.set()
-            self._came.set()
-            await telling
+        except Exception:
+            await self._end(telling)  # nothing comes late, in the middle of what the next try says
+            raise
+        else:
+            await self._end(telling)
         finally:
             telling.cancel()
+
+    async def _end(self, telling: asyncio.Task[None]) -> None:
+        self._over.set()
+        self._came.set()
+        await telling
 
     async def complete(self, answer: ModelAnswer) -> None:
         """Tell of a whole answer what was not told, or not so: it came at once, or another one stands."""
@@ -79,7 +82,7 @@ class Narration:
     async def _tell_rest(self) -> bool:
         at, end = self._told, len(self._said)
         told = at == end or await self._told_now(self._said[at:end], at, "")
-        if told and self._told == at:  # else it began anew meanwhile
+        if told:
             self._told = end
         return told
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +14,12 @@ import httpx
 from pydantic import ValidationError
 
 from crewq import errors
+from crewq.agent.deadlines import Deadlines
 from crewq.agent.failures import translate
-from crewq.agent.retry import RetryingModel
-from crewq.model import BaseLLM, Features, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
+from crewq.model import DEADLINES, BaseLLM, Features, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.references import Imports
 from crewq.spec import LLMSpec
-
-TOTAL_TIMEOUT = 600.0  # seconds: what OpenAI's and litellm's own clients allow one answer
-CONNECT_TIMEOUT = 10.0  # seconds: a server that does not even accept a connection by then is down
 
 # Providers that ask for no key, or find credentials on the machine (an instance's role) that no variable tells of.
 KEYLESS = ("ollama", "ollama_chat", "bedrock", "sagemaker", "vertex_ai")
@@ -46,7 +45,7 @@ async def close_litellm() -> None:
 
 
 def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model:
-    """Who answers for `llm`: litellm with retries, or the user's own class as it is.
+    """Who answers for `llm`: litellm, or the user's own class.
 
     Args:
         llm: the model's name and options, or the reference of a class.
@@ -58,7 +57,7 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model
         ModelUnknown: the class does not accept its fields.
     """
     if llm.reference is None:
-        return RetryingModel(LiteLLMModel(llm, key))
+        return LiteLLMModel(llm, key)
     kind = imports.resolve(llm.reference, _is_model_class, "a subclass of crewq.BaseLLM")
     try:
         model: Model = kind(**llm.fields)
@@ -109,23 +108,24 @@ class LiteLLMModel:
             ModelError: what came of the call, if not an answer.
         """
         litellm = load_litellm()
-        total = float(request.options.get("timeout") or TOTAL_TIMEOUT)
-        arguments = self._arguments(litellm, request, total)
+        deadlines = Deadlines.of(request.options, streamed=on_token is not None)
+        arguments = self._arguments(litellm, request, deadlines)
+        within = deadlines.total if on_token else min(deadlines.total, deadlines.first_byte)
         try:
-            async with asyncio.timeout(total):
+            async with asyncio.timeout(within):
                 response = await (
-                    _streamed(litellm, arguments, on_token) if on_token else litellm.acompletion(**arguments)
+                    _streamed(litellm, arguments, on_token, deadlines) if on_token else litellm.acompletion(**arguments)
                 )
             return _read(litellm, request.model, response)
         except errors.ModelError:
             raise
         except TimeoutError:
-            raise errors.ModelTimeout(model=request.model, reason=f"no answer within {total:g} s.") from None
+            raise errors.ModelTimeout(model=request.model, reason=f"no answer within {within:g} s.") from None
         except _foreign(litellm) as error:
             raise translate(error, request.model, self._key) from None
 
-    def _arguments(self, litellm: Any, request: ModelRequest, total: float) -> dict[str, Any]:
-        options = {name: value for name, value in request.options.items() if name != "stream"}
+    def _arguments(self, litellm: Any, request: ModelRequest, deadlines: Deadlines) -> dict[str, Any]:
+        options = {name: value for name, value in request.options.items() if name not in ("stream", *DEADLINES)}
         if "stop" in options and "stop" not in self._parameters(litellm):
             del options["stop"]  # the answers are cut at it anyway
         if request.tools:
@@ -137,7 +137,7 @@ class LiteLLMModel:
         return options | {
             "model": request.model,
             "messages": list(request.messages),
-            "timeout": httpx.Timeout(total, connect=min(CONNECT_TIMEOUT, total)),
+            "timeout": httpx.Timeout(deadlines.total, connect=deadlines.connect),
             # Retries are made outside, where each one is counted; litellm's and openai's own would hide them.
             "num_retries": 0,
             "max_retries": 0,
@@ -175,14 +175,21 @@ def _foreign(litellm: Any) -> tuple[type[BaseException], ...]:
     return (*own, httpx.HTTPError, OSError, ValueError, TypeError, AttributeError, LookupError)
 
 
-async def _streamed(litellm: Any, arguments: dict[str, Any], on_token: OnToken) -> Any:
+async def _streamed(litellm: Any, arguments: dict[str, Any], on_token: OnToken, deadlines: Deadlines) -> Any:
     chunks = []
-    stream = await litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
-    async for chunk in stream:
-        chunks.append(chunk)
-        if chunk.choices and (text := chunk.choices[0].delta.content):
-            on_token(text)
-    if getattr(stream, "received_finish_reason", "stop") is None:
+    streams = []
+
+    async def opened() -> AsyncGenerator[Any, None]:
+        streams.append(await litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True}))
+        async for chunk in streams[0]:
+            yield chunk
+
+    async with aclosing(opened()) as stream:
+        async for chunk in deadlines.hold(stream, arguments["model"]):
+            chunks.append(chunk)
+            if chunk.choices and (text := chunk.choices[0].delta.content):
+                on_token(text)
+    if getattr(streams[0], "received_finish_reason", "stop") is None:
         # litellm takes the end of the connection for the end of the answer.
         raise errors.ModelUnavailable(
             model=arguments["model"], status="no usable answer", reason="its stream broke off."

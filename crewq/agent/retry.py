@@ -21,6 +21,9 @@ LONGEST_WAIT_ASKED = 120.0
 class RetryingModel:
     """A model that is asked again, after a pause, when its failure is of a kind that passes.
 
+    Each try is a call of its own to `model`, which may end the matter instead: in a worker that is the journal, and it
+    refuses every call of a task that was cancelled or lost meanwhile.
+
     Pauses grow exponentially with full jitter, so that many workers do not come back at the same moment; where the
     provider says how long to wait, that is what is waited, and a little more.
     """
@@ -43,8 +46,7 @@ class RetryingModel:
         return self._model.features()
 
     async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
-        """Answer `request`. What a try streamed before it failed is streamed again; an `on_token` may have a `restart()`, to
-        be told of that.
+        """Answer `request`. What a try streamed before it failed is streamed again.
 
         Raises:
             ModelError: of a kind that does not pass, or of the last try.
@@ -56,8 +58,6 @@ class RetryingModel:
                 if not error.retryable or (error.retry_after or 0) > LONGEST_WAIT_ASKED:
                     raise
                 await self._sleep(self._pause(tried, error.retry_after))
-                if restart := getattr(on_token, "restart", None):
-                    restart()
         return await self._model.complete(request, on_token)
 
     def _pause(self, tried: int, asked: float | None) -> float:

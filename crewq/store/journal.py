@@ -98,6 +98,10 @@ class Journal:
         )
         return earlier[0] if word == "answer" else answer
 
+    def fail(self, call: Call) -> None:
+        """Note that a call ended without an answer: whoever makes it again repeats nothing that was in flight."""
+        self._verbs.fail_call(run=call.job.run, index=call.job.index, attempt=call.attempt, call=call.id)
+
     def find(self, call: Call) -> str | None:
         """The answer of a call, if there is one; nothing is noted."""
         journal, field = self._verbs.keys.journal(call.job.run), f"{call.job.index}:{call.id}"

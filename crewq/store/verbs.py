@@ -83,6 +83,9 @@ class Verbs(Connection):
     ) -> list[str]: ...
 
     @verb
+    def fail_call(self, *, run: str, index: int, attempt: int, call: str) -> list[str]: ...
+
+    @verb
     def tell_call(
         self, *, run: str, index: int, attempt: int, call: str, agent: str, offset: int, tool: str, piece: str
     ) -> list[str]: ...

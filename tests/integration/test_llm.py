@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +183,45 @@ async def test_a_call_that_hangs_ends_after_its_timeout(
     server.enqueue(model_server.hang())
     with pytest.raises(errors.ModelTimeout, match=r"no answer within 0\.2 s"):
         await model.complete(request(server, timeout=0.2), (lambda token: None) if streams else None)
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+async def test_a_call_that_does_not_begin_ends_after_its_first_deadline(
+    server: ModelServer, model: LiteLLMModel, streams: bool
+) -> None:
+    server.enqueue(model_server.hang())
+    with pytest.raises(errors.ModelTimeout, match=r"within 0\.2 s"):
+        await model.complete(request(server, first_byte_timeout=0.2), (lambda token: None) if streams else None)
+    await asyncio.to_thread(server.ledger.wait_for, lambda made: made[0].ended is not None)
+
+
+async def test_a_stream_that_stops_ends_after_its_idle_deadline(server: ModelServer, model: LiteLLMModel) -> None:
+    server.enqueue(model_server.stalled("words that come, and words that do not"))
+    told: list[str] = []
+    with pytest.raises(errors.ModelTimeout, match=r"nothing more of its answer came within 0\.2 s") as failure:
+        await model.complete(request(server, idle_timeout=0.2, first_byte_timeout=30), told.append)
+    assert failure.value.retryable
+    assert "".join(told).startswith("words that come")
+    await asyncio.to_thread(server.ledger.wait_for, lambda made: made[0].ended is not None)
+
+
+async def test_the_idle_deadline_is_not_for_the_beginning(server: ModelServer, model: LiteLLMModel) -> None:
+    server.enqueue(Behaviour(message={"content": "one two three four"}, latency=0.5))
+    assert (await model.complete(request(server, idle_timeout=0.3), lambda token: None)).text == "one two three four"
+
+
+async def test_a_server_that_accepts_no_connection_is_given_up_soon(server: ModelServer, model: LiteLLMModel) -> None:
+    with ExitStack() as open_sockets:
+        full = open_sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than its queue holds; the system answers nobody any more
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        deaf = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        began = time.monotonic()
+        with pytest.raises(errors.ModelTimeout):
+            await model.complete(request(server, base_url=deaf, connect_timeout=0.3, timeout=30))
+    assert time.monotonic() - began < 10
 
 
 async def test_a_cancelled_call_is_aborted_at_the_server(server: ModelServer, model: LiteLLMModel) -> None:

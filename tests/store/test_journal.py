@@ -98,6 +98,31 @@ def test_a_call_under_way_at_a_crash_is_repeated_and_counted(world: World) -> No
     assert world.task(run).repeated == 1
 
 
+def test_a_call_that_failed_is_made_again_and_not_counted(world: World) -> None:
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run).attempt)
+    begin(world, call)
+    world.store.journal.fail(call)
+    again = replace(call, attempt=crash(world, run))
+    assert begin(world, again) == Finding("go")
+    assert world.task(run).repeated == 0
+
+
+def test_a_failure_says_nothing_of_another_attempts_call_or_of_an_answer(world: World) -> None:
+    run = world.accept(ONE)
+    stale = world.call(run, attempt=world.claim(run).attempt)
+    begin(world, stale)
+    call = replace(stale, attempt=crash(world, run))
+    begin(world, call)
+    world.store.journal.fail(stale)
+    last = replace(call, attempt=crash(world, run))
+    begin(world, last)
+    assert world.task(run).repeated == 2
+    finish(world, last, "stands")
+    world.store.journal.fail(last)
+    assert begin(world, last) == Finding("answer", "stands")
+
+
 def test_a_call_that_must_not_be_repeated_is_in_doubt(world: World) -> None:
     run = world.accept(ONE)
     call = world.call(run, attempt=world.claim(run).attempt)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import fakeredis
 import pytest
 
 from crewq import errors
-from crewq.agent import Toolbox, invoke_directly
+from crewq.agent import RetryingModel, Toolbox, invoke_directly
 from crewq.calls import Attempt, JournalledModel, NoLongerOurs, PersonNeeded, journalled
 from crewq.model import Features, ModelAnswer, ModelRequest, ToolCall
 from crewq.outputs import UsageMetrics
@@ -174,6 +175,69 @@ async def test_a_turn_is_waited_for_only_where_a_call_is_made(worker: Worker) ->
     await JournalledModel(Counting(), worker.attempt, turn).complete(REQUEST)
     await JournalledModel(Counting(), worker.next(), turn).complete(REQUEST)
     assert len(turns) == 1
+
+
+class Failing(Counting):
+    """A model that fails at first."""
+
+    def __init__(self, *failures: Exception) -> None:
+        super().__init__()
+        self.failures = list(failures)
+
+    async def complete(self, request: ModelRequest, on_token: Any = None) -> ModelAnswer:
+        answer = await super().complete(request, on_token)
+        if self.failures:
+            raise self.failures.pop(0)
+        return answer
+
+
+BUSY = errors.RateLimited(model="m", status=429, reason="slow down")
+DOWN = errors.ModelUnavailable(model="m", status="HTTP 503", reason="down")
+
+
+def retrying(model: Counting, worker: Worker, pause: Callable[[], object] = lambda: None) -> RetryingModel:
+    async def sleep(seconds: float) -> None:
+        pause()
+
+    return RetryingModel(JournalledModel(model, worker.attempt, at_once), sleep=sleep)
+
+
+async def test_a_call_that_was_refused_and_tried_again_is_no_repetition(worker: Worker) -> None:
+    model = Failing(BUSY, DOWN)
+    first = await retrying(model, worker).complete(REQUEST)
+    worker.next()
+    assert await retrying(model, worker).complete(REQUEST) == first
+    assert (model.asked, worker.repeated) == (3, 0)
+    events = [event.type for event in worker.world.runs.events(worker.run, "0-0") if event.type.startswith("call")]
+    assert events == ["call_started", "call_started", "call_started", "call_finished", "call_finished"]
+
+
+async def test_a_worker_that_dies_between_two_tries_had_nothing_in_flight(worker: Worker) -> None:
+    with pytest.raises(errors.RateLimited):
+        await JournalledModel(Failing(BUSY), worker.attempt, at_once).complete(REQUEST)
+    worker.next()
+    await JournalledModel(Counting(), worker.attempt, at_once).complete(REQUEST)
+    assert worker.repeated == 0
+
+
+async def test_equal_calls_of_which_one_fails_are_told_apart(worker: Worker) -> None:
+    failing, fine = Failing(BUSY), Counting()
+    for model in (fine, failing, fine):
+        with suppress(errors.RateLimited):
+            await JournalledModel(model, worker.attempt, at_once).complete(REQUEST)
+    worker.next()
+    for _ in range(2):
+        await JournalledModel(fine, worker.attempt, at_once).complete(REQUEST)
+    assert fine.asked == 2
+
+
+@pytest.mark.parametrize("how", ["cancelled", "lost"])
+async def test_nothing_is_tried_again_for_a_task_that_is_not_ours_any_more(worker: Worker, how: str) -> None:
+    model = Failing(BUSY)
+    end = worker.next if how == "lost" else lambda: worker.world.runs.cancel(worker.run)
+    with pytest.raises(NoLongerOurs):
+        await retrying(model, worker, end).complete(REQUEST)
+    assert model.asked == 1
 
 
 # -- tools -------------------------------------------------------------------------------------------------

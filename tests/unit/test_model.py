@@ -21,6 +21,11 @@ def test_the_same_question_has_the_same_digest() -> None:
     assert ModelRequest.model_validate_json(REQUEST.model_dump_json()).digest() == REQUEST.digest()
 
 
+def test_how_long_to_wait_is_no_part_of_the_question() -> None:
+    patient = {"timeout": 9, "connect_timeout": 1, "first_byte_timeout": 2.0, "idle_timeout": 3}
+    assert REQUEST.model_copy(update={"options": REQUEST.options | patient}).digest() == REQUEST.digest()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

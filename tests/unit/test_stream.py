@@ -153,15 +153,19 @@ async def test_another_answer_stands_than_the_one_that_was_told(threads: ThreadP
 
 
 @pytest.mark.asyncio
-async def test_a_model_that_begins_anew(threads: ThreadPoolExecutor) -> None:
+async def test_a_call_that_is_tried_again(threads: ThreadPoolExecutor) -> None:
     listener = Listener()
     narration = Narration(listener, threads)
-    async with narration.going_on(), asyncio.timeout(10):
-        narration("Half an")
-        await asyncio.to_thread(until, lambda: listener.heard)
-        narration.restart()
-        narration("A whole answer.")
-    await narration.complete(answer("A whole answer."))
+
+    async def broken_off() -> None:
+        async with narration.going_on():
+            narration("Half an")
+            await asyncio.to_thread(until, lambda: listener.heard)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await broken_off()
+    await tell(Narration(listener, threads), answer("A whole answer."), "A whole answer.")
     assert listener.chunks == ["Half an", "!", "A whole answer."]
 
 

@@ -18,7 +18,7 @@ if known and string.sub(known, 1, 9) == 'finished ' then
 end
 if not owns(run, index, attempt) then return {'stop'} end
 if healing() then return {'wait'} end
-if known and known ~= 'started ' .. attempt then
+if known and string.sub(known, 1, 8) == 'started ' and known ~= 'started ' .. attempt then
   if repeatable ~= '1' then return {'doubt'} end
   redis.call('HINCRBY', task_key(run, index), 'repeated', 1)
 end
