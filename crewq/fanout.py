@@ -55,7 +55,7 @@ def start_batch(
         for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
             store.runs.create(order, chunk)
     except errors.UsageError:
-        store.batches.abandon(batch, key)
+        store.batches.abandon(batch)
         raise
     producer.publish(spec, store.batches.open(batch, window or _window(producer)), batch=True)
     return batch

@@ -30,9 +30,9 @@ class Batches:
         """The batch is whole: answers the first jobs to publish, those of `window` runs."""
         return tuple(Job.read(member) for member in self._verbs.open_batch(batch=batch, window=window))
 
-    def abandon(self, batch: str, key: str = "") -> None:
+    def abandon(self, batch: str) -> None:
         """Forget a batch that was not opened, and the runs accepted for it."""
-        self._verbs.abandon_batch(batch=batch, key=key)
+        self._verbs.abandon_batch(batch=batch)
 
     def read(self, batch: str) -> BatchRecord:
         """The counters.

@@ -45,7 +45,7 @@ def _entry(name: str, value: str) -> dict[str, Any]:
     task, kind, digest, ordinal = name.split(":", 3)
     state, _, rest = value.partition(" ")
     entry: dict[str, Any] = {"task": int(task), "kind": kind, "digest": digest, "ordinal": int(ordinal), "state": state}
-    return entry | ({"attempt": int(rest)} if state == "started" else {"answer": rest})
+    return entry | ({"attempt": int(rest)} if state in ("started", "failed") else {"answer": rest})
 
 
 __all__ = ["export_run"]

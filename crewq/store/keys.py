@@ -14,7 +14,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | batch:<id>:runs          | list   | its runs in the order of the inputs                | with its batch                 |
 | batch:<id>:held          | list   | those not yet released to the workers              | with its batch                 |
 | batch:<id>:ended         | stream | its runs as they end                               | with its batch                 |
-| kickoff:<key>            | string | the run or batch that an idempotency key names     | `unfinished`                   |
+| kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
 | ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
 | runs, batches            | zset   | ids by time of creation                            | likewise                       |
 | expires                  | zset   | ended runs by the time they are dropped            | likewise                       |

@@ -103,6 +103,8 @@ def test_a_call_that_failed_is_made_again_and_not_counted(world: World) -> None:
     call = world.call(run, attempt=world.claim(run).attempt)
     begin(world, call)
     world.store.journal.fail(call)
+    (entry,) = world.store.export(run)["journal"]
+    assert (entry["state"], entry["attempt"]) == ("failed", 1)
     again = replace(call, attempt=crash(world, run))
     assert begin(world, again) == Finding("go")
     assert world.task(run).repeated == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from crewq import errors
@@ -58,6 +60,37 @@ def test_a_run_that_ended_can_be_deleted(world: World, how: str) -> None:
     world.runs.delete(run)
     assert strays(world, [run]) == []
     assert world.runs.find(run) == []
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+def test_an_idempotency_key_goes_with_its_run(world: World, how: str) -> None:
+    run = world.accept(ONE, key="mine", fingerprint="f")
+    other = world.accept(ONE, key="another", fingerprint="f")
+    end(world, run, "completed")
+    if how == "deleted":
+        world.runs.delete(run)
+    else:
+        world.clock.forward(8 * DAY)
+        world.sweep()
+    kept = [key for key in world.all_keys() if "kickoff:" in key]
+    assert [world.client.get(key) for key in kept] == [f"{other}|f"]
+
+
+def test_an_idempotency_key_that_names_a_later_run_stays(world: World) -> None:
+    first = world.accept(ONE, key="mine", fingerprint="f")
+    end(world, first, "completed")
+    (name,) = [key for key in world.all_keys() if "kickoff:" in key]
+    world.client.set(name, "later|f", ex=DAY)
+    world.runs.delete(first)
+    assert world.client.get(name) == "later|f"
+
+
+def test_an_idempotency_key_goes_with_its_batch(world: World) -> None:
+    batch = world.store.batches.create(str(uuid.uuid4()), "crew", "mine", "f")
+    world.store.batches.open(batch, 1)
+    world.clock.forward(UNFINISHED + 1)
+    world.sweep()
+    assert [key for key in world.all_keys() if "kickoff:" in key or batch in key] == []
 
 
 def test_a_run_that_goes_on_cannot_be_deleted(world: World) -> None:

@@ -101,6 +101,13 @@ local function release_held(batch, count, ready)
   end
 end
 
+-- Takes back the idempotency key of a run or a batch: it would be answered by something new now anyway.
+local function free_name(key, id)
+  local name = redis.call('HGET', key, 'kickoff')
+  if not name then return end
+  if split(redis.call('GET', P .. 'kickoff:' .. name), '|')[1] == id then redis.call('DEL', P .. 'kickoff:' .. name) end
+end
+
 -- Forgets a run and everything that was kept of it.
 local function drop_run(run)
   local key = run_key(run)
@@ -113,6 +120,7 @@ local function drop_run(run)
   redis.call('ZREM', P .. 'runs', run)
   redis.call('ZREM', P .. 'unsaid', run)
   redis.call('ZREM', P .. 'expires', 'run|' .. run)
+  free_name(key, run)
   redis.call('DEL', key, key .. ':journal', key .. ':events')
 end
 
@@ -121,6 +129,7 @@ local function drop_batch(batch)
   redis.call('ZREM', P .. 'ids', batch .. '|batch|' .. batch .. '|')
   redis.call('ZREM', P .. 'batches', batch)
   redis.call('ZREM', P .. 'expires', 'batch|' .. batch)
+  free_name(key, batch)
   redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended')
 end
 

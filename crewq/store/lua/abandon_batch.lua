@@ -1,10 +1,8 @@
 -- abandon_batch: forgets a batch that was not opened, and the runs that were accepted for it.
--- args: batch key
---   key       the idempotency key that names it, or empty
+-- args: batch
 -- returns 1, or 0 if it was opened and so is not forgotten
 
 if redis.call('HEXISTS', P .. 'batch:' .. batch, 'opened') == 1 then return 0 end
 for _, run in ipairs(redis.call('LRANGE', P .. 'batch:' .. batch .. ':runs', 0, -1)) do drop_run(run) end
 drop_batch(batch)
-if key ~= '' then redis.call('DEL', P .. 'kickoff:' .. key) end
 return 1

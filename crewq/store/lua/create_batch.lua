@@ -10,6 +10,7 @@ if key ~= '' then
   redis.call('SET', P .. 'kickoff:' .. key, batch .. '|' .. fingerprint, 'EX', CONFIG.unfinished)
 end
 redis.call('HSET', P .. 'batch:' .. batch, 'crew', crew, 'created', text(NOW), 'total', '0', 'left', '1')
+if key ~= '' then redis.call('HSET', P .. 'batch:' .. batch, 'kickoff', key) end
 keep_batch(batch, CONFIG.unfinished)
 redis.call('ZADD', P .. 'batches', text(NOW), batch)
 keep(P .. 'batches', CONFIG.unfinished)

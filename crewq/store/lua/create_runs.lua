@@ -32,7 +32,7 @@ local function write_run(run)
   local left = 0
   redis.call('HSET', key, 'state', 'queued', 'crew', order.crew, 'spec', order.spec, 'inputs', run.inputs,
     'tasks', text(#order.tasks), 'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
-  for field, value in pairs({parent = order.parent, from_task = order.from_task, edited = order.edited,
+  for field, value in pairs({kickoff = run.key, parent = order.parent, from_task = order.from_task, edited = order.edited,
       deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end
   end
