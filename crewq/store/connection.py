@@ -27,6 +27,7 @@ CLIENT_PATIENCE = 5.0  # seconds that a producer waits for Redis before it says 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two tries
 ANSWER_WITHIN = 30.0
 HEAL_MS = 3_000  # after a restart of Redis, nothing new begins for so long: see redo.py
+SILENCE_MS = 2_000  # sweepers come by every second: a longer time without any means that nobody got through to Redis
 PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
 OLDEST_SERVER = (6, 2)
 WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
@@ -69,6 +70,7 @@ class Connection:
             "ends_kept": ENDS_KEPT,
             "probe_ms": PROBE_MS,
             "heal_ms": HEAL_MS,
+            "silence_ms": SILENCE_MS,
             **{f"keep_{state}": seconds for state, seconds in asdict(settings.retention).items()},
         }
         self._scripts: dict[str, tuple[str, str]] = {}

@@ -28,6 +28,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | unsaid                   | zset   | ended runs whose Celery result is not written yet  | an entry: seconds              |
 | ended                    | stream | the ends of all runs and batches; wakes who waits  | the last 100,000               |
 | workers, workers:about   | zset, hash | workers by their last sign of life             | an entry: a minute             |
+| swept, silence           | string | when sweepers last came by; nobody had got through for a while | `unfinished`; seconds |
 | boot, healing            | string | which start of Redis this is; it has just come back | `unfinished`; seconds         |
 
 A run that has not ended lives `unfinished` seconds (90 days) after it was accepted; after its end, as its retention says.

@@ -9,6 +9,7 @@ import pytest
 from crewq import errors
 from crewq.states import RunState
 from crewq.store import Job
+from crewq.store.connection import HEAL_MS
 from tests.store.world import GRACE, LEASE, MAX_ATTEMPTS, ONE, PAIR, ROW, World, output
 
 
@@ -45,6 +46,42 @@ def test_a_task_that_kills_its_workers_fails(world: World) -> None:
     assert "w1" in str(record.error)
     assert world.states(run) == ["failed", "cancelled", "cancelled"]
     assert world.states(bystander) == ["queued"]
+
+
+def test_when_nobody_got_through_to_redis_all_may_first_come_back(world: World) -> None:
+    """Redis took no writes for longer than the lease: the workers are well, and one holds an answer that was paid for."""
+    run = world.accept(ONE)
+    attempt = world.claim(run).attempt
+    call = world.call(run, attempt=attempt)
+    world.store.journal.begin(call, repeatable=True)
+    world.sweep()
+    world.clock.forward(LEASE + 1)
+    assert world.sweep(others=False).jobs == ()
+    assert world.runs.renew([(Job(run, 0), attempt)], LEASE) == {}
+    world.store.journal.finish(call, "paid", seconds=1.0)
+    world.clock.forward(1)
+    assert world.sweep(others=False).jobs == ()
+    assert (world.states(run), world.task(run).attempt) == (["running"], 1)
+
+
+def test_who_does_not_come_back_then_is_taken_for_dead(world: World) -> None:
+    run = world.accept(ONE)
+    world.claim(run)
+    world.sweep()
+    world.clock.forward(LEASE + 1)
+    world.sweep(others=False)
+    world.clock.forward(HEAL_MS / 1000)
+    world.sweep()
+    assert world.states(run) == ["queued"]
+
+
+def test_a_sweeper_that_is_alone_and_comes_by_in_time_takes_nobody_for_silent(world: World) -> None:
+    run = world.accept(ONE)
+    world.claim(run)
+    for _ in range(int(LEASE) + 1):
+        world.clock.forward(1.25)
+        world.sweep(others=False)
+    assert world.states(run) == ["queued"]
 
 
 def test_being_handed_back_is_no_strike(world: World) -> None:

@@ -108,7 +108,10 @@ class World:
     def call(self, run: str, index: int = 0, attempt: int = 1, digest: str = "d", ordinal: int = 0) -> Call:
         return Call(Job(run, index), attempt, "model", "gpt", digest, ordinal)
 
-    def sweep(self, max_attempts: int = MAX_ATTEMPTS) -> Findings:
+    def sweep(self, max_attempts: int = MAX_ATTEMPTS, *, others: bool = True) -> Findings:
+        """Sweep once. `others`: other sweepers have been at work all the time; else the last one is what is known of."""
+        if others:
+            self.client.set(f"{{{self.settings.namespace}}}:swept", self.clock.ms, ex=60)
         return self.runs.sweep(grace=GRACE, max_attempts=max_attempts)
 
     def read(self, run: str) -> RunRecord:

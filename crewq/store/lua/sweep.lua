@@ -45,8 +45,20 @@ local function send_again(run, index)
   say('job', member(run, index))
 end
 
--- While Redis was away nobody could renew, so no lease says anything just after its return.
-if not healing() then each(P .. 'leases', NOW, recover) end
+-- Where no sweeper got through for a while (Redis was full, a replica, or cut off from all of them), no worker could renew
+-- either. Until all have had the time to, and to write down what they were answered meanwhile, no lease says anything.
+local function silent()
+  local last = redis.call('GET', P .. 'swept')
+  redis.call('SET', P .. 'swept', text(NOW), 'EX', CONFIG.unfinished)
+  if last and NOW - tonumber(last) > CONFIG.silence_ms then
+    redis.call('SET', P .. 'silence', text(NOW + CONFIG.heal_ms), 'PX', CONFIG.heal_ms)
+  end
+  return tonumber(redis.call('GET', P .. 'silence') or '0') > NOW
+end
+
+-- Neither do they just after a restart of Redis.
+local nobody_could_renew = silent()
+if not healing() and not nobody_could_renew then each(P .. 'leases', NOW, recover) end
 
 each(P .. 'due', NOW, function(run, index)
   redis.call('ZREM', P .. 'due', member(run, index))
