@@ -121,7 +121,7 @@ def hang() -> Behaviour:
 @dataclass
 class Call:
     """One call in the ledger; `ended` and `status` are None while it is under way, and `status` if its answer was not sent
-    whole: the client left, or the server broke off. `key` is the API key that came with it."""
+    whole: the client left, or the server broke off, which `broken` tells. `key` is the API key that came with it."""
 
     number: int
     model: str
@@ -132,6 +132,7 @@ class Call:
     key: str = ""
     ended: float | None = None
     status: int | None = None
+    broken: bool = False
 
 
 class Ledger(list[Call]):
@@ -259,6 +260,7 @@ class ModelServer:
         status = None
         try:
             await asyncio.sleep(self._latency + behaviour.latency)
+            call.broken = behaviour.ends in ("half", "early")
             if behaviour.ends == "never":
                 await asyncio.Event().wait()
             response = await _send(http, request, call, behaviour)

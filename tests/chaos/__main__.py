@@ -20,7 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected")
     parser.add_argument("--seed", type=int, default=None, help="of the faults; default: another each time")
     parser.add_argument("--workers", type=int, default=3, help="worker processes")
-    parser.add_argument("--per-minute", type=float, default=55.0, help="faults per minute, on average")
+    parser.add_argument("--per-minute", type=float, default=60.0, help="faults per minute, on average")
+    parser.add_argument(
+        "--at-least", type=int, default=0, help="go on, if it takes longer, until so many have happened"
+    )
     parser.add_argument("--faults", default=",".join(FAULTS), help="kinds, with commas between: %(default)s")
     parser.add_argument("--appendfsync", default="everysec", choices=("everysec", "always"), help="of Redis")
     parser.add_argument("--folder", type=Path, default=None, help="where ledgers and logs are kept")
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers=given.workers,
         kinds=given.faults.split(","),
         per_minute=given.per_minute,
+        at_least=given.at_least,
         appendfsync=given.appendfsync,
     )
     sys.stdout.write(report)

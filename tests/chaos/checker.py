@@ -6,6 +6,7 @@ It believes the ledgers, which are kept outside of what was broken, before it be
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
 # this time had no chance. Within it the store has the last word: what is in the journal must not be asked for again.
 HAND_OVER = 2.0
 ABORT = 1.0  # seconds in which a cancel aborts a call
+RENEWAL = 1.0  # seconds before a cut in which the last renewal of a lease was, at the latest
+# Why an answer that was sent is asked for again, when no promise is broken by that.
+AT_A_DEATH = "in flight when the worker died or stopped"
+AT_A_CUT_OFF = "in flight when the worker was frozen or cut off for longer than its lease"
+UNRECORDED = "not yet in the journal when one of these befell the worker"
+EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED)
 NOTICE = 0.5  # seconds that the ledgers' clocks and the store's may differ, and a request may take to arrive
 
 
@@ -80,13 +87,33 @@ class Case:
         }
 
     def cuts(self, worker: str, begin: float, end: float) -> list[Cut]:
-        """The cuts of a worker that touch a time."""
-        return [cut for cut in self.evidence.cuts if cut.worker == worker and cut.begin <= end and cut.end >= begin]
+        """The cuts that touch a worker, or the one whose child it is, and a time."""
+        return [
+            cut
+            for cut in self.evidence.cuts
+            if f"{worker}-".startswith(f"{cut.worker}-") and cut.begin <= end and cut.end >= begin
+        ]
 
-    def in_flight_at_a_cut(self, call: ModelCall) -> bool:
-        """Whether the worker that made a call was kept from its work before it could write the answer down."""
-        ended = call.ended if call.ended is not None else float("inf")
-        return bool(self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER))
+    def excuse(self, call: ModelCall) -> str:
+        """Why the worker that made a call could not write the answer down before another worker had to take its task over:
+        it died, or was kept from its work for longer than its lease. Empty: there was nothing of the kind."""
+        ended = call.ended if call.ended is not None else math.inf
+        cuts = [cut for cut in self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER) if self.lasts(cut)]
+        if not cuts:
+            return ""
+        if any(cut.begin <= ended for cut in cuts):
+            return AT_A_DEATH if any(cut.end == math.inf for cut in cuts) else AT_A_CUT_OFF
+        return UNRECORDED
+
+    def lasts(self, cut: Cut) -> bool:
+        """Whether it lasted so long that the lease ran out, by the last renewal before it."""
+        return cut.end - cut.begin > self.evidence.lease - RENEWAL
+
+    def repeated_answers(self) -> Iterator[str]:
+        """For each answer that was asked for again, the excuse."""
+        for calls in self.calls.values():
+            paid = sorted((call for call in calls if call.paid), key=lambda call: call.started)
+            yield from (self.excuse(call) for call in paid[:-1])
 
     def writable(self, at: float) -> float:
         """The first moment from `at` on in which Redis took writes."""
@@ -134,7 +161,7 @@ def _nothing_is_paid_twice(case: Case) -> Iterator[str]:
             known_at = case.journalled.get(earlier.number, float("inf"))
             for later in calls:
                 again = later.started > (earlier.ended or 0) and not case.is_a_reflex(later)
-                if again and (later.started > known_at + NOTICE or not case.in_flight_at_a_cut(earlier)):
+                if again and (later.started > known_at + NOTICE or not case.excuse(earlier)):
                     yield f"{name}/t{task}: answer {earlier.number} was paid for, and call {later.number} asks again"
     yield from _no_tool_call_is_made_twice(case)
     yield from _money_is_counted_once(case)
@@ -147,7 +174,7 @@ def _no_tool_call_is_made_twice(case: Case) -> Iterator[str]:
     for (name, task), calls in made.items():
         for earlier, later in itertools.pairwise(sorted(calls, key=lambda call: call.started)):
             ended = earlier.ended if earlier.ended is not None else float("inf")
-            if not case.cuts(earlier.key, earlier.started, ended + HAND_OVER):
+            if not any(map(case.lasts, case.cuts(earlier.key, earlier.started, ended + HAND_OVER))):
                 yield f"{name}/t{task}: the tool {earlier.tool} was called again after {later.started - ended:.2f} s"
             if earlier.tool == "charge":
                 yield f"{name}/t{task}: the tool {earlier.tool} must not be repeated, and was"
@@ -168,7 +195,7 @@ def _repeats_are_counted(case: Case) -> Iterator[str]:
     for (name, task, _), calls in case.calls.items():
         if len(case.by_name[name]) != 1:
             continue
-        makers = {call.key for call in calls}
+        makers = {call.key for call in calls if not call.failed}
         counted = case.by_name[name][0].record.tasks[task].repeated
         if len(makers) - 1 > counted:
             yield f"{name}/t{task}: {len(makers)} workers made a call, and {counted} repeats are counted"
@@ -353,7 +380,7 @@ def _away(case: Case, at: float) -> bool:
 
 def _nothing_leaks(case: Case) -> Iterator[str]:
     yield from (f"the key {key} has no TTL" for key in case.evidence.immortal)
-    yield from (f"after all runs are dropped there is {what}" for what in case.evidence.left_over)
+    yield from (f"after all runs are forgotten there is {what}" for what in case.evidence.left_over)
 
 
 def _nothing_is_told(case: Case) -> Iterator[str]:
@@ -375,4 +402,4 @@ JUDGES: dict[str, Callable[[Case], Iterator[str]]] = {
     "I12": _nothing_is_told,
 }
 
-__all__ = ["JUDGES", "Case", "Objection", "check"]
+__all__ = ["EXCUSES", "JUDGES", "Case", "Objection", "check"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from crewq import LLM, Agent, BaseTool, Crew, Task, tool
 
 TOOL_SECONDS = 0.2
+RELEASE = os.environ.get("CHAOS_RELEASE", "0")  # of this code: each says something else of a tool
 MODEL_TIMEOUT = 6.0  # seconds: a server that hangs is given up, and asked again
 HUSH = "hush-"  # begins the input that nobody but the model may see
 
@@ -38,6 +39,9 @@ def _do(name: str, who: str) -> str:
 def note(who: str) -> str:
     """Takes a note, which may be taken again."""
     return _do("note", who)
+
+
+note.description += f" Release {RELEASE}."
 
 
 @tool("charge", idempotent=False)

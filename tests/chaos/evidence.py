@@ -6,17 +6,18 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crewq.events import Event
 from crewq.store import RunRecord, Store
-from tests.chaos.crews import HUSH
+from tests.chaos.crews import HUSH, MODEL_TIMEOUT
 
 WHO = re.compile(r"#([\w.]+)/t(\d+)#")
 ANSWER = re.compile(r"\(answer (\d+)\)")
+FACTS = ("number", "digest", "key", "prompt", "started", "ended", "status", "broken")
 SECRETS = (HUSH, "sk-chaos-")
 
 
@@ -24,7 +25,7 @@ SECRETS = (HUSH, "sk-chaos-")
 class Cut:
     """A time in which one life of a worker was kept from its work."""
 
-    worker: str  # the API key of that life
+    worker: str  # the API key of that life, or of a child of it
     begin: float
     end: float
     why: str  # killed, died, stopped, frozen, cut off
@@ -43,6 +44,13 @@ class ModelCall:
     started: float
     ended: float | None
     status: int | None
+    broken: bool = False  # whether the server broke it off
+
+    @property
+    def failed(self) -> bool:
+        """Whether whoever asked was told that there is no answer, or gave up waiting for it."""
+        late = self.ended is not None and self.ended - self.started > MODEL_TIMEOUT - 0.5
+        return self.broken or late or self.status not in (None, 200)
 
     @property
     def paid(self) -> bool:
@@ -121,11 +129,19 @@ class Evidence:
     outages: tuple[tuple[float, float], ...] = ()  # of Redis
     refusals: tuple[tuple[float, float], ...] = ()  # times in which Redis took no writes
     deserted: tuple[tuple[float, float], ...] = ()  # when no worker was up
+    losses: tuple[float, ...] = ()  # when messages or connections were lost
     immortal: tuple[str, ...] = ()  # keys without a TTL
-    left_over: tuple[str, ...] = ()  # what still names a run after all have been dropped
+    left_over: tuple[str, ...] = ()  # what is still there after all runs were forgotten, and was not there before
+    held: tuple[int, int, int] = (0, 0, 0)  # bytes of all keys: before the first run, at the end, and after that
     heard: int = 0  # Celery's events that were listened to
     secrets: tuple[str, ...] = ()  # where something was told that must not be
     max_attempts: int = 3
+    lease: float = 3.0  # seconds
+
+
+def children(path: Path) -> dict[str, str]:
+    """The API keys of all children of workers' pools, by process id."""
+    return {str(line["pid"]): line["key"] for line in lines_of(path)}
 
 
 # -- ledgers ----------------------------------------------------------------------------------------------------------
@@ -147,7 +163,7 @@ def model_calls(path: Path) -> tuple[ModelCall, ...]:
     calls: dict[int, ModelCall] = {}
     for line in lines_of(path):
         name, task = _who(line["prompt"])
-        facts = {fact: line[fact] for fact in ("number", "digest", "key", "prompt", "started", "ended", "status")}
+        facts = {fact: line[fact] for fact in FACTS}
         calls[line["number"]] = ModelCall(name=name, task=task, **facts)
     return tuple(calls.values())
 
@@ -222,24 +238,6 @@ def _batch(store: Store, client: Any, batch: str) -> BatchFacts:
 def immortal(client: Any) -> tuple[str, ...]:
     """The keys that would never go away by themselves."""
     return tuple(key for key in client.scan_iter() if client.ttl(key) == -1)
-
-
-def left_over(client: Any, runs: Iterable[str]) -> tuple[str, ...]:
-    """Keys and entries that name one of these runs."""
-    gone = set(runs)
-
-    def names(text: str) -> bool:
-        return any(part in gone for part in re.split(r"[:|]", text))
-
-    keys = list(client.scan_iter())
-    entries = [
-        f"{key} has {member}"
-        for key in keys
-        if client.type(key) == "zset"
-        for member in client.zrange(key, 0, -1)
-        if names(member)
-    ]
-    return (*(key for key in keys if names(key)), *entries)
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.stage import NoTarget, Stage
 
 TICK = 0.05  # seconds between two looks at what is due
+TRIES = 8  # to find a fault that has something to hit
 FIRST = 2.0  # seconds until the first fault, so that there is something to break
 
 
@@ -36,38 +37,65 @@ class Injector:
         self._random = random.Random(seed)
         self._under_way: list[tuple[float, int, str, Fault]] = []
         self._numbers = itertools.count(1)
+        self._end = 0.0
 
-    def run(self, seconds: float) -> None:
-        """Inject faults for so long; then let those under way come to their end."""
-        end = time.monotonic() + seconds
-        due = time.monotonic() + FIRST
-        while time.monotonic() < end or self._under_way:
-            if due <= time.monotonic() < end:
-                self._begin(self._chosen())
-                due = time.monotonic() + self._random.expovariate(1 / self._mean)
-            self._go_on()
-            self._stage.mend()
-            self._wait()
+    def run(self, seconds: float, at_least: int = 0) -> None:
+        """Inject faults; then let those under way come to their end.
 
-    def _chosen(self) -> str:
-        return self._random.choices(self._kinds, [FAULTS[kind][1] for kind in self._kinds])[0]
+        Args:
+            seconds: for so long, and
+            at_least: go on until so many have happened, though not for more than twice as long.
+        """
+        began = due = time.monotonic()
+        due += FIRST
+        self._end = began + seconds
+        try:
+            while (more := self._more(began + 2 * seconds, at_least)) or self._under_way:
+                if more and due <= time.monotonic():
+                    self._begin()
+                    due = time.monotonic() + self._random.expovariate(1 / self._pause(seconds))
+                self._go_on()
+                self._stage.mend()
+                self._wait()
+        finally:
+            for *_, fault in self._under_way:
+                fault.close()
 
-    def _begin(self, kind: str) -> None:
-        fault = FAULTS[kind][0](self._stage, random.Random(self._random.random()))
-        heapq.heappush(self._under_way, (time.monotonic(), next(self._numbers), kind, fault))
+    def _more(self, latest: float, at_least: int) -> bool:
+        now = time.monotonic()
+        return now < self._end or (self.injected.total() < at_least and now < latest)
+
+    def _pause(self, seconds: float) -> float:
+        """The mean of the time until the next fault: what found nothing to hit, or took long, is made up for."""
+        missing = seconds / self._mean - self.injected.total() - len(self._under_way)
+        left = self._end - time.monotonic()
+        return min(self._mean, left / missing) if left > 0 and missing > 0 else self._mean
+
+    def _begin(self) -> None:
+        """Begin one of the faults; if it finds nothing to hit, another one."""
+        for _ in range(TRIES):
+            kind = self._random.choices(self._kinds, [FAULTS[kind][1] for kind in self._kinds])[0]
+            fault = FAULTS[kind][0](self._stage, random.Random(self._random.random()))
+            if self._go_on_with(next(self._numbers), kind, fault):
+                return
 
     def _go_on(self) -> None:
         while self._under_way and self._under_way[0][0] <= time.monotonic():
             _, number, kind, fault = heapq.heappop(self._under_way)
-            try:
-                pause = next(fault)
-            except StopIteration:
-                self.injected[kind] += 1
-                self._stage.log(kind, fault=number)
-            except (NoTarget, redis.RedisError, OSError):
-                pass  # Redis is away, by another fault: nothing was hit
-            else:
-                heapq.heappush(self._under_way, (time.monotonic() + pause, number, kind, fault))
+            self._go_on_with(number, kind, fault)
+
+    def _go_on_with(self, number: int, kind: str, fault: Fault) -> bool:
+        """Let a fault take its next step; answers whether it hit something, as far as is known."""
+        try:
+            pause = next(fault)
+        except StopIteration:
+            self.injected[kind] += 1
+            self._stage.log(kind, fault=number)
+        except (NoTarget, redis.RedisError, OSError):
+            return False  # perhaps Redis is away, by another fault
+        else:
+            heapq.heappush(self._under_way, (time.monotonic() + pause, number, kind, fault))
+        return True
 
     def _wait(self) -> None:
         next_at = self._under_way[0][0] if self._under_way else time.monotonic() + TICK

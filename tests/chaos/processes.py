@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ctypes import CDLL
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from tests.chaos.evidence import Cut
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
+SITE = Path(__file__).with_name("site")
+POOL_OPTIONS = {"crewq": (), "prefork": ("-P", "prefork", "-c", "3")}
 MEMORY = 6 * 2**30  # bytes of addresses that a worker may have
+NOT_CAUGHT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)  # the last has no handler in a worker
 STORE_DB, BROKER_DB = 0, 1
 PR_SET_PDEATHSIG = 1  # from Linux's <sys/prctl.h>
 
@@ -166,13 +170,22 @@ class RedisServer(Process):
 
 
 class Worker(Process):
-    """A real Celery worker. Each of its lives has an API key of its own, so that a ledger can tell who called."""
+    """A real Celery worker, with crewq's own pool or with `prefork`. Each of its lives has an API key of its own, and so has
+    each child of a life, so that a ledger can tell who called."""
 
-    def __init__(self, name: str, folder: Path, environ: Mapping[str, str]) -> None:
-        own = {"CREWQ_DATA_DIR": str(folder / name), "CREWQ_OUTPUT_DIR": str(folder / name)}
+    def __init__(self, name: str, folder: Path, environ: Mapping[str, str], pool: str = "crewq") -> None:
+        own = {
+            "CREWQ_DATA_DIR": str(folder / name),
+            "CREWQ_OUTPUT_DIR": str(folder / name),
+            "CHAOS_LIVES": str(folder / "lives.jsonl"),
+            "PYTHONPATH": str(SITE),
+        }
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-l", "INFO", "-n", f"{name}@chaos"]
+        command += POOL_OPTIONS[pool]
         super().__init__(name, folder, command, {**environ, **own}, die_with_parent_and_have_limits)
+        self.pool = pool
         self.reserved = False  # for a fault
+        self.release = 0  # of the code that it runs
         self.key = ""
         self.keys: dict[int, str] = {}  # the key of each life, by process id
         self.cuts: list[Cut] = []
@@ -180,7 +193,7 @@ class Worker(Process):
     def start(self, **environ: str) -> None:
         """Begin another life."""
         self.key = f"sk-chaos-{self.name}-{len(self.keys) + 1}"
-        super().start(OPENAI_API_KEY=self.key, **environ)
+        super().start(OPENAI_API_KEY=self.key, CHAOS_RELEASE=str(self.release), **environ)
         assert self.process
         self.keys[self.process.pid] = self.key
 
@@ -198,7 +211,26 @@ class Worker(Process):
         """Note that it could not work from `begin` to `end`."""
         self.cuts.append(Cut(self.key, begin, end, why))
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of this life: itself, and the children of its pool."""
+        if not self.alive or self.process is None:
+            return []
+        parent = self.process.pid
+        return [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; one that cannot be caught hits its children too, as when its container is hit."""
+        for pid in self.pids if number in NOT_CAUGHT else self.pids[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """End it at once."""
         self.cut("killed", time.time())
         super().kill()
+
+    def kill_child(self, pid: int) -> None:
+        """End one child of its pool at once."""
+        self.cuts.append(Cut(f"{self.key}-{pid}", time.time(), math.inf, "killed"))
+        os.kill(pid, signal.SIGKILL)

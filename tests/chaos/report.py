@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from crewq.events import TaskRequeued, TaskStarted
 from crewq.store.connection import HEAL_MS
-from tests.chaos.checker import Case, Objection
+from tests.chaos.checker import EXCUSES, Case, Objection
 from tests.chaos.evidence import Evidence, RunFacts
 
 SHOWN = 12  # objections to one invariant that are shown in full
@@ -35,6 +36,7 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
     recovered = recoveries(evidence)
     times = sorted(one.seconds for one in recovered)
     undisturbed = sorted(one.seconds for one in recovered if not one.disturbed)
+    repeats = Counter(Case(evidence).repeated_answers())
     return {
         "runs accepted": len(evidence.runs),
         "ended": ", ".join(f"{number} {state}" for state, number in states.items()),
@@ -43,8 +45,8 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
         "model calls needed": len(paid),
         "model calls started": len(evidence.model_calls),
         "model calls answered": sum(paid.values()),
-        "answered twice, in flight at a death": sum(number - 1 for number in paid.values()),
         "finished calls paid twice": sum(one.invariant == "I2" for one in objections),
+        **{f"answers asked for again, {why}": repeats[why] for why in EXCUSES},
         "from an answer's last byte to the journal, p50, p99, longest": _quantiles(_hand_overs(evidence)),
         "tool calls": len(evidence.tool_calls),
         "Celery events listened to": evidence.heard,
@@ -52,7 +54,10 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
         "outages of Redis": len(evidence.outages),
         "tasks recovered after a death": len(times),
         "recovery p50, p99, longest": _quantiles(times),
-        f"the same for the {len(undisturbed)} in whose time Redis and a worker were up": _quantiles(undisturbed),
+        f"the same for the {len(undisturbed)} that no other fault hit meanwhile": _quantiles(undisturbed),
+        "bytes in Redis before, at the end, and with all runs forgotten": ", ".join(
+            f"{held:,}" for held in evidence.held
+        ),
     }
 
 
@@ -67,7 +72,7 @@ class Recovery:
 
     task: str
     seconds: float
-    disturbed: bool  # Redis was away or came back meanwhile, or no worker was up
+    disturbed: bool  # another fault hit Redis, a worker or the messages meanwhile
 
 
 def recoveries(evidence: Evidence) -> list[Recovery]:
@@ -93,8 +98,10 @@ def _crashes(run: RunFacts) -> Iterator[tuple[TaskStarted, TaskStarted]]:
 
 
 def _disturbed(evidence: Evidence, begin: float, end: float) -> bool:
-    away = any(down <= end and up + HEALING >= begin for down, up in evidence.outages)
-    return away or any(start <= end and stop >= begin for start, stop in evidence.deserted)
+    others = [(cut.begin, cut.begin if cut.end == math.inf else cut.end) for cut in evidence.cuts if cut.begin != begin]
+    closed = [(down, up + HEALING) for down, up in (*evidence.outages, *evidence.refusals)]
+    losses = [(at, at) for at in evidence.losses]
+    return any(start <= end and stop >= begin for start, stop in (*others, *closed, *losses, *evidence.deserted))
 
 
 def _quantiles(ordered: Sequence[float]) -> str:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from crewq.producer import disconnect
-from crewq.settings import DAY
-from crewq.store import Store
-from crewq.store.keys import UNFINISHED
 from tests.chaos import evidence as facts
+from tests.chaos import oblivion
 from tests.chaos.checker import Objection, check
 from tests.chaos.evidence import Evidence
 from tests.chaos.injector import Injector
-from tests.chaos.processes import BROKER_DB
+from tests.chaos.processes import BROKER_DB, STORE_DB
 from tests.chaos.report import render
-from tests.chaos.stage import Stage
+from tests.chaos.stage import LEASE, Stage
 
 
 def run(
@@ -29,6 +27,7 @@ def run(
     workers: int,
     kinds: Sequence[str],
     per_minute: float,
+    at_least: int = 0,
     appendfsync: str = "everysec",
 ) -> tuple[str, list[Objection]]:
     """Put a system under load, break it for so many seconds, let it come to rest, and judge it.
@@ -40,7 +39,7 @@ def run(
         try:
             stage.begin_load()
             injector = Injector(stage, kinds, per_minute, seed)
-            injector.run(seconds)
+            injector.run(seconds, at_least)
             stage.end_load()
             stage.settle()
             found = gather(stage)
@@ -52,14 +51,15 @@ def run(
 
 
 def gather(stage: Stage) -> Evidence:
-    """Everything that is known at the end. Stops the workers, and lets the retention of all runs pass."""
+    """Everything that is known at the end. Stops the workers, and has Redis forget all runs."""
+    stage.drain()
     folder = stage.folder
     cuts = tuple(cut for worker in stage.workers for cut in worker.cuts)
     for worker in stage.workers:
         worker.kill()
     with stage.redis.client() as client:
         runs = stage.store.runs.latest(1_000_000)
-        return Evidence(
+        found = Evidence(
             kickoffs=facts.kickoffs(folder / "kickoffs.jsonl"),
             cancels=facts.cancels(folder / "kickoffs.jsonl"),
             runs=tuple(facts.run_facts(stage.store, client, run) for run in runs),
@@ -67,25 +67,36 @@ def gather(stage: Stage) -> Evidence:
             model_calls=facts.model_calls(folder / "model.jsonl"),
             tool_calls=facts.tool_calls(folder / "tools.jsonl"),
             cuts=cuts,
-            workers={str(pid): key for worker in stage.workers for pid, key in worker.keys.items()},
+            workers={
+                **{str(pid): key for worker in stage.workers for pid, key in worker.keys.items()},
+                **facts.children(folder / "lives.jsonl"),
+            },
             outages=tuple(stage.redis.outages),
             refusals=tuple(stage.redis.refusals),
             deserted=tuple(stage.deserted),
+            losses=tuple(stage.losses),
             immortal=facts.immortal(client),
             heard=stage.listener.heard,
             secrets=_secrets(stage),
-            left_over=_left_over(stage, client, runs),
+            lease=LEASE,
         )
+        return _forgotten(stage, found, runs)
 
 
-def _left_over(stage: Stage, client: object, runs: Sequence[str]) -> tuple[str, ...]:
-    """What still names a run when its retention is over and the sweeper has been."""
-    later = time.time() + UNFINISHED + DAY
-    with closing(Store(stage.settings, patience=0.0, clock=lambda: int(later * 1000))) as future:
-        kept = -1
-        while kept != (kept := len(future.runs.latest(len(runs)))):
-            future.runs.sweep(grace=0.0, max_attempts=1)
-    return facts.left_over(client, runs)
+def _forgotten(stage: Stage, found: Evidence, runs: Sequence[str]) -> Evidence:
+    """The evidence, and what is left once all runs are deleted or their time is over."""
+    with stage.redis.client(STORE_DB) as client, stage.redis.client(BROKER_DB) as broker:
+        full = oblivion.bytes_of(client, broker)
+        oblivion.forget(client, stage.settings, time.time(), runs)
+        return replace(
+            found,
+            left_over=tuple(
+                what
+                for database, before in zip((client, broker), stage.held, strict=True)
+                for what in oblivion.remains(database, before, runs)
+            ),
+            held=(sum(sum(before.values()) for before in stage.held), full, oblivion.bytes_of(client, broker)),
+        )
 
 
 def _secrets(stage: Stage) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -18,12 +18,14 @@ from crewq.store import Store
 from tests.chaos.crews import crew, inputs, write_line
 from tests.chaos.listener import Listener
 from tests.chaos.load import Kickoffs
+from tests.chaos.oblivion import holdings
 from tests.chaos.processes import BROKER_DB, STORE_DB, Process, RedisServer, Worker
 from tests.chaos.proxy import Proxy
 from tests.waiting import until
 
 LEASE = 3.0  # seconds
 SLOTS = 6  # tasks that a worker works on at once
+DRAIN = 20.0  # seconds in which the workers have taken what is left in the queues
 PATIENCE = 60.0  # seconds in which something has to go forward at the end
 
 
@@ -48,6 +50,8 @@ class Stage:
         self.store = Store(self.settings, patience=0.0)
         self.listener = Listener(self.redis.url(BROKER_DB))
         self.deserted: list[tuple[float, float]] = []  # when no worker was up
+        self.losses: list[float] = []  # when messages or connections were lost
+        self.held: tuple[dict[str, int], dict[str, int]] = ({}, {})  # what Redis held before the first run
         self._number = workers
         self._stack = ExitStack()
 
@@ -65,13 +69,20 @@ class Stage:
         for name in self._environ().keys() - before.keys():
             self._stack.callback(os.environ.pop, name, None)
         self.workers = [
-            # The first worker's way to Redis is the proxy.
-            Worker(f"worker{at}", self.folder, self._environ(self.redis.port if at else self.proxy.port))
+            # The first worker's way to Redis is the proxy; the last has Celery's own pool.
+            Worker(
+                f"worker{at}",
+                self.folder,
+                self._environ(self.redis.port if at else self.proxy.port),
+                "prefork" if at == self._number - 1 > 0 else "crewq",
+            )
             for at in range(self._number)
         ]
         for worker in self.workers:
             worker.start()
         until(lambda: all(worker.ready for worker in self.workers), 60)
+        with self.redis.client(STORE_DB) as client, self.redis.client(BROKER_DB) as broker:
+            self.held = (holdings(client), holdings(broker))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,22 +135,30 @@ class Stage:
     # -- who is hit, and what comes back by itself ---------------------------------------------------------
 
     @contextmanager
-    def one_worker(self, chance: random.Random, name: str = "") -> Iterator[Worker]:
-        """A worker that is up, for one fault alone. One other at least is left in peace, so that there is recovery.
+    def one_worker(self, chance: random.Random, name: str = "", pool: str = "", others: int = 1) -> Iterator[Worker]:
+        """A worker that is up, for one fault alone. So many others are left in peace, so that there is recovery.
 
         Raises:
             NoTarget: none can be spared.
         """
         free = [worker for worker in self.workers if worker.working]
-        wanted = [worker for worker in free if name in ("", worker.name)]
-        if len(free) < 2 or not wanted:
+        wanted = [worker for worker in free if name in ("", worker.name) and pool in ("", worker.pool)]
+        worker = self.take(chance.choice(wanted).name, others) if wanted else None
+        if worker is None:
             raise NoTarget
-        worker = chance.choice(wanted)
-        worker.reserved = True
         try:
             yield worker
         finally:
             worker.reserved = False
+
+    def take(self, name: str, others: int = 1) -> Worker | None:
+        """Reserve a worker for one fault alone; None: it is not up, or not so many others would be left in peace."""
+        free = [worker for worker in self.workers if worker.working]
+        worker = next((worker for worker in free if worker.name == name), None)
+        if worker is None or len(free) <= others:
+            return None
+        worker.reserved = True
+        return worker
 
     def mend(self) -> None:
         """What a supervisor does: start again what has ended by itself."""
@@ -179,6 +198,11 @@ class Stage:
             self._decide()
             time.sleep(0.2)
         return left
+
+    def drain(self) -> None:
+        """Wait until the workers have taken all messages that are still under way: they come too late, to no effect."""
+        with self.redis.client(BROKER_DB) as client, suppress(TimeoutError, AssertionError):
+            until(lambda: not list(client.scan_iter(f"{self.settings.queue}*", _type="list")), DRAIN)
 
     def _decide(self) -> None:
         """What a person does about a call in doubt: it shall not be made again."""

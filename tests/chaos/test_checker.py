@@ -18,6 +18,7 @@ from crewq.outputs import TaskOutput, UsageMetrics
 from crewq.settings import Settings
 from crewq.store import Call, Job, scripts
 from tests.chaos import evidence as facts
+from tests.chaos import oblivion
 from tests.chaos.checker import JUDGES, check
 from tests.chaos.crews import inputs
 from tests.chaos.evidence import Cut, Evidence, Kickoff, ModelCall, ToolCall
@@ -35,6 +36,7 @@ class Scene:
         self.world = World(client, Settings(redis_url="redis://scene", namespace="crewq"))
         self.runs = self.world.runs
         self.evidence = Evidence(workers=KEYS)
+        self.before = oblivion.holdings(client)
 
     def accept(self, name: str, kind: str = "chain", key: str = "") -> str:
         """Kick off a run of two tasks, one after the other."""
@@ -87,7 +89,7 @@ class Scene:
         self.evidence = replace(self.evidence, **{field: (*getattr(self.evidence, field), value)})
 
     def objections(self) -> list[str]:
-        """The numbers of the invariants that the checker finds broken."""
+        """The numbers of the invariants that the checker finds broken, also when all runs are forgotten in the end."""
         runs = self.runs.latest(1000)
         found = replace(
             self.evidence,
@@ -95,6 +97,9 @@ class Scene:
             batches=facts.batch_facts(self.world.store, self.client),
             immortal=facts.immortal(self.client),
         )
+        oblivion.forget(self.client, self.world.settings, self.world.clock.ms / 1000, runs)
+        left = oblivion.remains(self.client, self.before, runs)
+        found = replace(found, left_over=(*found.left_over, *left))
         return sorted({objection.invariant for objection in check(found)}, key=list(JUDGES).index)
 
 
@@ -230,6 +235,10 @@ BROKEN: list[tuple[str, Callable[[Scene], None], str, str, str]] = [
     ("I9", a_run, "_prelude", "event(run, 'run_' .. state)", ""),
     ("I10", a_call_after_a_cancel, "begin_call", "if not owns(run, index, attempt) then return {'stop'} end", ""),
     ("I11", a_run, "_prelude", "redis.call('EXPIRE', key, text(seconds))", ""),
+    ("I11", a_run, "_prelude", "redis.call('DEL', key, key .. ':journal', key .. ':events')", "redis.call('DEL', key)"),
+    ("I11", a_run, "_prelude", "redis.call('ZREM', P .. 'ids', run .. '|run|' .. run .. '|')", ""),
+    ("I11", the_same_key_again, "_prelude", "free_name(key, run)", ""),
+    ("I11", a_batch, "_prelude", "redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended')", ""),
 ]
 
 
@@ -290,6 +299,46 @@ def test_a_run_that_failed_for_no_reason(scene: Scene) -> None:
     run = scene.accept("k1")
     scene.runs.fail(Job(run, 0), scene.claim(run, 0, "1"), errors.TaskError(reason="nobody knows"))
     assert scene.objections() == ["I7"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "objections"), [(LEASE / 2, ["I2"]), (LEASE + 1, [])], ids=["short", "longer than the lease"]
+)
+def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds: float, objections: list[str]) -> None:
+    run = scene.accept("k1")
+    scene.ask("k1", run, 0, "1", scene.claim(run, 0, "1"), lost=True)
+    begin = time.time() - 0.1
+    scene._add("cuts", Cut(KEYS["1"], begin, begin + seconds, "cut off"))
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize("status", [429, 200])
+def test_only_a_call_that_did_not_fail_has_to_be_counted_as_repeated(scene: Scene, status: int) -> None:
+    run = scene.accept("k1")
+    now = time.time()
+    scene._add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, now, status))
+    scene._add("cuts", Cut(KEYS["1"], now, DEAD, "killed"))
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == (["I3"] if status == 200 else [])
+
+
+def test_a_key_that_was_not_there_before(scene: Scene) -> None:
+    a_run(scene)
+    scene.client.set("{crewq}:forgotten", "x", ex=60)
+    assert scene.objections() == ["I11"]
+
+
+def test_a_key_that_may_stay_and_grows_all_the_same(scene: Scene) -> None:
+    a_run(scene)
+    scene.client.hset("{crewq}:watermark", mapping={f"lane{at}": "x" * 100 for at in range(1000)})
+    scene.client.expire("{crewq}:watermark", 60)
+    assert scene.objections() == ["I11"]
 
 
 @pytest.mark.parametrize(("field", "invariant"), [("left_over", "I11"), ("secrets", "I12")])
