@@ -80,7 +80,7 @@ class Stage:
         ]
         for worker in self.workers:
             worker.start()
-        until(lambda: all(worker.ready for worker in self.workers), 60)
+        until(lambda: all(worker.ready for worker in self.workers), 180)
         with self.redis.client(STORE_DB) as client, self.redis.client(BROKER_DB) as broker:
             self.held = (holdings(client), holdings(broker))
         return self

@@ -14,6 +14,7 @@ from tests.chaos.processes import Worker
 from tests.chaos.stage import LEASE, NoTarget, Stage
 
 CLOCK_OFFSETS = (-300, 300)  # seconds
+LONG_STOP = 12.0  # seconds after which it is worth knowing what a worker that was told to stop still does
 PATIENCE = 45.0  # seconds in which a worker that was told to stop has to
 
 
@@ -127,9 +128,14 @@ def _stopped(stage: Stage, worker: Worker) -> Fault:
 
 
 def _ended(stage: Stage, worker: Worker) -> Fault:
-    until = time.monotonic() + PATIENCE
-    while worker.alive and time.monotonic() < until:
+    began = time.monotonic()
+    asked = False
+    while worker.alive and time.monotonic() < began + PATIENCE:
+        if time.monotonic() > began + LONG_STOP and not asked:
+            worker.signal(signal.SIGUSR1)  # Celery writes to the log where each thread is
+            asked = True
         yield TICK
+    stage.log("worker stopped", worker=worker.key, seconds=round(time.monotonic() - began, 1))
     if worker.alive:
         stage.log("worker does not stop", worker=worker.key, end=worker.said[-600:])
         worker.kill()
