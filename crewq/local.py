@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from celery.worker import state as celery_state
+from celery.exceptions import WorkerShutdown
+from kombu.asynchronous import set_event_loop
 
 from crewq.producer import Producer
 from crewq.references import Imports, main_queue
@@ -61,6 +62,16 @@ def is_own(module: str) -> bool:
     return not any(Path(spec.origin).is_relative_to(path) for path in installed)
 
 
+# Celery has every worker of a process take the same event loop, from a global of kombu. Two directories in one process
+# (two tests, say) have a worker each, on a thread each, and those would read each other's connections: one waits for ever.
+_making_a_loop = threading.Lock()
+
+
+def _shut_down() -> None:
+    """Called in a worker's loop, it ends that worker. Celery's own way is a global too, which would end all of them."""
+    raise WorkerShutdown(os.EX_OK)
+
+
 class EmbeddedWorker:
     """A Celery worker on threads of this process."""
 
@@ -69,14 +80,17 @@ class EmbeddedWorker:
         app = self._worker.app
         app.conf.broker_transport_options = {**app.conf.broker_transport_options, "polling_interval": POLL_SECONDS}
         self._worker.sweep()
-        self._controller: Any = app.WorkController(
-            hostname=f"crewq-{os.getpid()}@{socket.gethostname()}",
-            concurrency=settings.concurrency,
-            queues=[settings.queue, main_queue(settings.queue)],
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-        )
+        with _making_a_loop:
+            set_event_loop(None)
+            self._controller: Any = app.WorkController(
+                hostname=f"crewq-{os.getpid()}@{socket.gethostname()}",
+                concurrency=settings.concurrency,
+                queues=[settings.queue, main_queue(settings.queue)],
+                without_gossip=True,
+                without_mingle=True,
+                without_heartbeat=True,
+            )
+            set_event_loop(None)
         self._thread = threading.Thread(target=self._work, name="crewq-worker", daemon=True)
         self._thread.start()
 
@@ -87,14 +101,9 @@ class EmbeddedWorker:
     def stop(self) -> None:
         """Hand back what is under way, and stop. The next start, or another process in this directory, goes on with it."""
         self._worker.host.drain(0)
-        stopping: Any = celery_state
-        stopping.should_stop = os.EX_OK
-        try:
-            if hub := getattr(self._controller, "hub", None):
-                hub.call_soon(lambda: None)  # wakes the loop, which looks at `should_stop`
-            self._thread.join(timeout=5)
-        finally:
-            stopping.should_stop = None
+        if hub := self._controller.hub:
+            hub.call_soon(_shut_down)
+        self._thread.join(timeout=5)
         self._worker.stop()
 
 

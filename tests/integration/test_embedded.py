@@ -192,6 +192,29 @@ def test_two_scripts_at_once_keep_their_own_tools(start: Start, folder: Path) ->
     assert "other" not in ended(idle)
 
 
+def test_two_directories_in_one_process_have_a_worker_each(start: Start, folder: Path) -> None:
+    script = start(
+        SLOW
+        + """
+import os
+from crewq.producer import disconnect
+
+def begun(number):
+    os.environ["CREWQ_DATA_DIR"] = f"data{number}"
+    return slow.kickoff_async(inputs={"x": str(number)})
+
+for turn in range(3):
+    runs = [begun(number) for number in (1, 2, 3)]
+    disconnect()  # the third directory's; the other two go on
+    print([run.result(timeout=30).raw for run in runs[:2]], flush=True)
+print(begun(3).result(timeout=30).raw)
+"""
+    )
+    told = ended(script)
+    assert told.count("['Done.', 'Done.']\n") == 3
+    assert told.endswith("Done.\n")
+
+
 def test_a_literal_key_works_here_and_is_written_nowhere(start: Start, folder: Path, model_server: ModelServer) -> None:
     """It stays in its process, so only that one can do the work: another one, which is there first, has no key."""
     secret = "sk-this-is-very-secret-0123456789"
