@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,13 +96,13 @@ class Worker:
 
 
 @contextmanager
-def running_worker(app: Celery, folder: Path, *options: str) -> Iterator[Worker]:
+def running_worker(app: Celery, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Worker]:
     """A worker that is ready; killed at the end if it has not ended."""
     name, log = f"{folder.name}@test", folder / "log"
     command = [sys.executable, "-m", "celery", "-A", "tests.integration.pool_app", "worker", "-n", name, "-Q", name]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*command, "-l", "INFO", "--without-mingle", *options], cwd=ROOT, stdout=file, stderr=file
+            [*command, "-l", "INFO", "--without-mingle", *options], cwd=ROOT, env=env, stdout=file, stderr=file
         )
     try:
         wait_until(lambda: f"{name} ready." in log.read_text() and app.control.ping([name]), seconds=20)
@@ -116,6 +116,15 @@ def running_worker(app: Celery, folder: Path, *options: str) -> Iterator[Worker]
 def worker(app: Celery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """A worker for four tasks at once."""
     with running_worker(app, tmp_path_factory.mktemp("worker"), "-c", "4") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def untraced(app: Celery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker whose coverage is not measured. With a tracer, CPython 3.11 stops all threads of a process, at the next
+    function that each calls, while an exception is on its way to a thread that is in a C call."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    with running_worker(app, tmp_path_factory.mktemp("untraced"), "-c", "4", env=env) as running:
         yield running
 
 
@@ -162,13 +171,13 @@ def test_a_task_may_tidy_up_between_the_soft_and_the_hard_limit(worker: Worker) 
 
 
 @pytest.mark.parametrize("task", ["wait", "compute", "block"])
-def test_a_hard_limit_fails_the_task_and_ends_it(worker: Worker, seen: Seen, task: str) -> None:
-    result = worker.send(task, 5, time_limit=0.2)
+def test_a_hard_limit_fails_the_task_and_ends_it(untraced: Worker, seen: Seen, task: str) -> None:
+    result = untraced.send(task, 1.5, time_limit=0.2)
     assert seen(result) == "begun"
     began = time.monotonic()
     with pytest.raises(TimeLimitExceeded):
         result.get(timeout=10)
-    assert time.monotonic() - began < 4  # also where the task is still in a C call
+    assert time.monotonic() - began < 1.2  # also where the task is still in a C call
     assert seen(result) == "TimeLimitReached"
     assert result.state == "FAILURE"
 
