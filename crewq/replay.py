@@ -125,8 +125,7 @@ def _refuse_foreign_script(crew: CrewSpec) -> None:
 
 
 def _named(parent: RunRecord, name: str) -> int:
-    named = [task for task in parent.tasks if task.name == name]
-    found = named or [task for task in parent.tasks if name and task.id.startswith(name)]
+    found = parent.tasks_called(name)
     if not found:
         raise errors.UnknownId(kind="task", id=name, where=f"the run {parent.id}")
     if len(found) > 1:

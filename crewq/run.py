@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from celery.result import AsyncResult
@@ -160,7 +160,7 @@ class Run(Handle[CrewOutput]):
 
     def questions(self) -> tuple[TaskRecord, ...]:
         """Its tasks that ask a person; `draft` of each is the answer that it has so far."""
-        return _asking(self.record())
+        return _asking(self.tasks)
 
     def question(self, task: str | None = None) -> TaskRecord:
         """The one task that asks a person.
@@ -172,7 +172,7 @@ class Run(Handle[CrewOutput]):
             NotNow: none asks, or several do.
         """
         record = self.record()
-        asking = [one for one in _asking(record) if task is None or one.name == task or one.id.startswith(task)]
+        asking = _asking(record.tasks if task is None else record.tasks_called(task))
         if not asking:
             which = "task" if task is None else f"task {task!r}"
             advice = f"It has no {which} that asks a person anything."
@@ -240,8 +240,8 @@ class Events:
                 yield event
 
 
-def _asking(record: RunRecord) -> tuple[TaskRecord, ...]:
-    return tuple(task for task in record.tasks if task.state is TaskState.PAUSED and task.question)
+def _asking(tasks: Iterable[TaskRecord]) -> tuple[TaskRecord, ...]:
+    return tuple(task for task in tasks if task.state is TaskState.PAUSED and task.question)
 
 
 def _failure(record: RunRecord) -> errors.RunFailed:

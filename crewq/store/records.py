@@ -118,6 +118,11 @@ class RunRecord:
         except (KeyError, ValueError) as error:
             raise errors.RecordBroken(where=f"run:{run}", reason=f"{type(error).__name__}: {error}.") from error
 
+    def tasks_called(self, name: str) -> tuple[TaskRecord, ...]:
+        """The tasks of that name; where there is none, those whose id begins so: `b` is a name before it is a digit."""
+        named = tuple(task for task in self.tasks if task.name == name)
+        return named or tuple(task for task in self.tasks if name and task.id.startswith(name))
+
 
 @dataclass(frozen=True)
 class BatchRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from crewq import errors
 from crewq.replay import find_task, start_replay
 from crewq.spec import CrewSpec, TaskSpec
-from crewq.store import Job
+from crewq.states import RunState, TaskState
+from crewq.store import Job, RunRecord, TaskRecord
 from tests.store.world import DIAMOND, PAIR, ROW, World, crew
 
 
@@ -257,3 +259,13 @@ def test_an_ambiguous_beginning_is_told_with_its_candidates(studio: Studio) -> N
     shared = studio.world.task(studio.world.runs.latest(1)[0]).id[0]
     with pytest.raises(errors.AmbiguousId, match=shared):
         find_task(studio.producer, shared)
+
+
+def test_a_name_counts_before_the_beginning_of_an_id() -> None:
+    tasks = tuple(
+        TaskRecord(at, task, name, f"k{at}", TaskState.WAITING)
+        for at, (task, name) in enumerate([("b001", "a"), ("a002", "b"), ("b003", "c")])
+    )
+    run = RunRecord("r", RunState.QUEUED, "crew", "s", {}, datetime.now(UTC), tasks)
+    found = {name: [task.index for task in run.tasks_called(name)] for name in ("a", "b", "b0", "a0", "", "z")}
+    assert found == {"a": [0], "b": [1], "b0": [0, 2], "a0": [1], "": [], "z": []}
