@@ -18,7 +18,7 @@ _numbers = count(1)
 
 
 class WorkerProcess:
-    """One worker. `log` is what it has said so far, at INFO.
+    """One worker of the Redis at `url`. `log` is what it has said so far, at INFO.
 
     Args:
         folder: where its log and its files go.
@@ -30,6 +30,7 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, url: str, *options: str, app: str = "workers.app", **env: str) -> None:
         name = f"worker-{next(_numbers)}"
+        self.url = url
         self.output_dir = folder / "output"
         self._log = folder / f"{name}.log"
         self._env = environment(
