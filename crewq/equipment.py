@@ -89,7 +89,8 @@ def equipped(
 def _model(host: Host, post: Post, attempt: Attempt) -> Model:
     """Every try is a call of its own in the journal, so none is begun for a task that was cancelled or lost meanwhile."""
     model = JournalledModel(post.model, attempt, _turn(host, post), _narrator(host, post))
-    return model if post.agent.llm.reference else RetryingModel(model)  # a model of the user's own is asked as it is
+    asked = post.agent.llm.behind or post.agent.llm
+    return model if asked.reference else RetryingModel(model)  # a model of the user's own is asked as it is
 
 
 def as_coworker(host: Host, post: Post, attempt: Attempt, on_step: OnStep) -> Coworker:

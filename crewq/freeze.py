@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from crewq import errors
 from crewq.lead import Staff, manager_of, planned_first, planner
 from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
-from crewq.model import BaseLLM
+from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
 from crewq.references import fields_of, is_function, main_queue, reference_of
 from crewq.settings import Settings
@@ -88,7 +88,8 @@ def modules_of(spec: CrewSpec) -> set[str]:
     """The modules that a worker must be able to load for a crew."""
     named = [spec.task_callback, spec.step_callback]
     for agent in spec.agents:
-        named += [agent.step_callback, agent.llm.reference, *(tool.reference for tool in agent.tools)]
+        behind = agent.llm.behind.reference if agent.llm.behind else None
+        named += [agent.step_callback, agent.llm.reference, behind, *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
         named += [
             task.callback,
@@ -122,7 +123,7 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
         role=agent.role,
         goal=agent.goal,
         backstory=agent.backstory,
-        llm=_llm(agent, settings),
+        llm=llm_spec(agent.llm, f"of the agent {agent.role!r}", settings),
         tools=_tools(agent.tools, owner, settings),
         max_iter=agent.max_iter,
         max_rpm=agent.max_rpm,
@@ -142,12 +143,25 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
     )
 
 
-def _llm(agent: Agent, settings: Settings) -> LLMSpec:
-    llm = agent.llm
+def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) -> LLMSpec:
+    """A model as it travels.
+
+    Args:
+        llm: None: the default one.
+        whose: of whom it is, for an error.
+        settings: those of this process.
+
+    Raises:
+        LiteralKey: it has one, and the worker is another process.
+        NotPortable: it cannot travel.
+    """
     if isinstance(llm, BaseLLM):
-        what = f"The model {llm.model!r} of the agent {agent.role!r}"
+        what = f"The model {llm.model!r} {whose}"
         reference = _reference(type(llm), what, settings)
-        return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what))
+        behind: LLMSpec | None = llm.of if isinstance(llm, Front) else None
+        if behind and behind.reference:
+            _refuse_main(behind.reference, what, settings)
+        return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what), behind=behind)
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
@@ -353,4 +367,4 @@ def _refuse_main(reference: str, what: str, settings: Settings) -> None:
         )
 
 
-__all__ = ["Plan", "freeze", "lent_keys", "modules_of"]
+__all__ = ["Plan", "freeze", "lent_keys", "llm_spec", "modules_of"]

@@ -9,7 +9,7 @@ from abc import ABC
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from crewq.outputs import UsageMetrics
 
@@ -125,10 +125,27 @@ class BaseLLM(BaseModel, ABC):
         return answer if isinstance(answer, ModelAnswer) else ModelAnswer(text=answer)
 
 
+class Front(BaseLLM):
+    """A model that stands before another one, which it asks what it cannot answer itself.
+
+    Fields:
+        of: the model behind it, as a crew's spec has it. It travels beside the other fields, for the worker to build it.
+    """
+
+    of: Any = Field(exclude=True)
+
+    _build: Callable[[], Model] | None = PrivateAttr(default=None)
+
+    def stand_before(self, build: Callable[[], Model]) -> None:
+        """Be told, in a worker, how to build the model behind it: once it is needed, as that may take seconds."""
+        self._build = build
+
+
 __all__ = [
     "DEADLINES",
     "BaseLLM",
     "Features",
+    "Front",
     "Message",
     "Model",
     "ModelAnswer",

@@ -46,12 +46,14 @@ class LLMSpec(Frozen):
         options: temperature, max_tokens, base_url and the like.
         reference: the class of the user's own model, and
         fields: its fields.
+        behind: the model that this one stands before, if it is a `Front`.
     """
 
     model: str
     options: dict[str, Any] = Field(default_factory=dict)
     reference: str | None = None
     fields: dict[str, Any] = Field(default_factory=dict)
+    behind: LLMSpec | None = None
 
 
 class AgentSpec(Frozen):

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crewq.errors import ModelRefused
 from crewq.model import BaseLLM, Features, Message, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
+from crewq.recording import RecordedModel
 
 
 class ScriptedCall(BaseModel):
@@ -134,4 +135,4 @@ def _usage(request: ModelRequest, text: str, calls: list[ScriptedCall]) -> Usage
     )
 
 
-__all__ = ["Script", "Scripted", "ScriptedCall", "ScriptedModel", "call"]
+__all__ = ["RecordedModel", "Script", "Scripted", "ScriptedCall", "ScriptedModel", "call"]

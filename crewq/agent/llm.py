@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import httpx
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from crewq import errors
 from crewq.agent.deadlines import Deadlines
 from crewq.agent.failures import translate
-from crewq.model import DEADLINES, BaseLLM, Features, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
+from crewq.model import DEADLINES, BaseLLM, Features, Front, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.references import Imports
 from crewq.spec import LLMSpec
@@ -60,12 +60,20 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model
         return LiteLLMModel(llm, key)
     kind = imports.resolve(llm.reference, _is_model_class, "a subclass of crewq.BaseLLM")
     try:
-        model: Model = kind(**llm.fields)
+        model: Model = kind(**llm.fields) if llm.behind is None else kind(of=llm.behind, **llm.fields)
     except ValidationError as error:
         raise errors.ModelUnknown(
             model=llm.model, reason=f"{llm.reference} does not accept its fields: {error}"
         ) from error
+    if isinstance(model, Front) and llm.behind:
+        model.stand_before(partial(_build_behind, llm.behind, imports))
     return model
+
+
+def _build_behind(llm: LLMSpec, imports: Imports) -> Model:
+    if llm.reference is None:
+        load_litellm()  # here, where it may take its seconds: the first question is asked on the event loop
+    return build_model(llm, imports)
 
 
 def _is_model_class(thing: Any) -> bool:

@@ -25,7 +25,8 @@
     │   └── ResultTimeout (a TimeoutError)   StillPaused
     ├── TaskError                            what ends one task in a worker
     │   ├── ModelError                       ModelRefused, ModelUnknown, KeyMissing, KeyRejected, RateLimited,
-    │   │                                    ModelUnavailable, ModelTimeout, ContextTooLong, AnswerUnusable
+    │   │                                    ModelUnavailable, ModelTimeout, ContextTooLong, AnswerUnusable,
+    │   │                                    NotRecorded, RecordingUnusable
     │   ├── ReferenceRefused                 a name that this worker may not load, or that is not of its kind
     │   ├── ToolBroken                       a tool that cannot be built
     │   ├── OutputInvalid                    an answer that does not fit the schema asked for

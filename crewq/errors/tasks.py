@@ -64,6 +64,16 @@ class AnswerUnusable(ModelError):
     """The model {model} gave no usable answer in {tries} tries: {reason}"""
 
 
+class NotRecorded(ModelError):
+    """The recording {file} has no answer of {model} to this request. {difference}
+    If that is meant, record what is new with CREWQ_RECORD=new, or all of it again with CREWQ_RECORD=all."""
+
+
+class RecordingUnusable(ModelError):
+    """The recording {file} of {model} cannot be used: {reason}
+    {advice}"""
+
+
 class ReferenceRefused(TaskError):
     """This worker does not load {reference!r}: {reason}
     {advice}"""
@@ -143,10 +153,12 @@ __all__ = [
     "ModelTimeout",
     "ModelUnavailable",
     "ModelUnknown",
+    "NotRecorded",
     "OutputFileRefused",
     "OutputFileUnwritable",
     "OutputInvalid",
     "RateLimited",
+    "RecordingUnusable",
     "ReferenceRefused",
     "SandboxError",
     "SandboxUnavailable",

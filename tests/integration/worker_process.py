@@ -33,14 +33,14 @@ class WorkerProcess:
         self.url = url
         self.output_dir = folder / "output"
         self._log = folder / f"{name}.log"
-        self._env = environment(
-            CREWQ_REDIS_URL=url,
-            CREWQ_IMPORTS=IMPORTS,
-            CREWQ_LEASE_SECONDS="2",
-            CREWQ_OUTPUT_DIR=str(self.output_dir),
-            CREWQ_NOTES=str(folder / "notes"),
-            **env,
-        )
+        standard = {
+            "CREWQ_REDIS_URL": url,
+            "CREWQ_IMPORTS": IMPORTS,
+            "CREWQ_LEASE_SECONDS": "2",
+            "CREWQ_OUTPUT_DIR": str(self.output_dir),
+            "CREWQ_NOTES": str(folder / "notes"),
+        }
+        self._env = environment(**standard | env)
         command = ["-m", "celery", "-A", app, "worker", "-l", "INFO", "-n", f"{name}@%h", *options]
         with self._log.open("w") as log:
             # A session of its own, so that whatever it starts goes when it is killed.
