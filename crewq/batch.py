@@ -22,8 +22,8 @@ class Batch(Handle[list[Any]]):
     """The runs of one `kickoff_for_each`. Awaiting it gives their outputs, in the order of the inputs.
 
     Args:
-        batch_id: its id, or an unambiguous beginning of it.
-        producer: this process's way to Redis; None: by the environment.
+        batch_id: its id, or an unambiguous beginning of it. It is looked up, also if it is whole.
+        producer: this process's way to Redis; None: by the environment. With one, a whole id is taken to be of its store.
         classes: the caller's own classes of structured outputs, by the position of the task.
         finish: what is done with the output of each run before it is given back.
         return_exceptions: what awaiting does about runs that did not complete: their errors in place of their outputs,
@@ -120,10 +120,12 @@ class Ends:
         self._batches = producer.reader.batches
         self._after = "0-0"
         self._seen: set[int] = set()
+        self._wait = 0.0  # at first: the batch may be empty, and then nothing ever comes
         self._over = False
 
     def _next(self) -> list[tuple[int, CrewOutput | errors.CrewqError]]:
-        ended = self._batches.ended(self._batch.id, self._after, wait=READ_SECONDS)
+        ended = self._batches.ended(self._batch.id, self._after, wait=self._wait)
+        self._wait = READ_SECONDS
         if not ended:
             self._over = self._batches.read(self._batch.id).ended is not None
             return []

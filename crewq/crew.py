@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -194,7 +194,7 @@ class Crew(Member):
                 argument="inputs", wanted="a list of dicts, one for each run", type=type(inputs).__name__
             )
         producer, spec = self._prepared()
-        values = (self._values(spec, one) for one in inputs)
+        values = self._values_of_each(spec, inputs)
         batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight)
         return Batch(
             batch, producer, classes=self._classes(), finish=self._called_back, return_exceptions=return_exceptions
@@ -311,6 +311,13 @@ class Crew(Member):
         require(spec.name, templates(spec), values)
         checked: dict[str, Any] = values
         return checked
+
+    def _values_of_each(self, spec: CrewSpec, inputs: Iterable[Inputs]) -> Iterator[dict[str, Any]]:
+        for at, one in enumerate(inputs):
+            try:
+                yield self._values(spec, one)
+            except errors.InputError as error:
+                raise error.of_item(at) from None
 
     def _classes(self) -> dict[int, type[BaseModel]]:
         tasks = enumerate(self.tasks, start=self._first)

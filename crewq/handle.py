@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,9 @@ from crewq import errors
 from crewq.producer import Producer, connect
 
 Result = TypeVar("Result")
+
+WHOLE_ID = 36  # letters of a UUID
+LOOK_SECONDS = 2.0  # how long somebody waits before it is looked why
 
 
 class Handle(Coroutine[Any, Any, Result], Generic[Result]):
@@ -26,7 +29,10 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
 
     def __init__(self, name: str, producer: Producer | None) -> None:
         self._producer = producer or connect()
-        self.id = name if len(name) == 36 else find(self._producer, name, self.kind)
+        # Whoever brings a producer has a whole id from its store. Any other is looked up, so that a slip of the pen is an
+        # error here, and not with the first thing that is asked of the handle.
+        known = producer is not None and len(name) == WHOLE_ID
+        self.id = name if known else find(self._producer, name, self.kind)
         self._driven: WeakKeyDictionary[asyncio.Task[Any], Coroutine[Any, Any, Result]] = WeakKeyDictionary()
 
     @abstractmethod
@@ -39,13 +45,19 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
         Raises:
             ResultTimeout: it has not within `timeout` seconds.
         """
+        ended = self._ended()
         try:
-            self._ended().result(timeout)
+            while timeout is None and not wait([ended], LOOK_SECONDS).done:
+                self._look()
+            ended.result(timeout)
         except TimeoutError:
             raise self._late(timeout) from None
         except CancelledError:
             where = self._producer.store.where
             raise errors.StoreUnreachable(url=where, reason="the connection was closed.") from None
+
+    def _look(self) -> None:
+        """Now and then, while somebody waits as long as it takes: a chance to say why that is so long."""
 
     def _late(self, seconds: float | None) -> errors.ResultTimeout:
         """The error for whoever has waited long enough."""

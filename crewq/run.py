@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from celery.result import AsyncResult
@@ -22,6 +24,8 @@ from crewq.store import Job, RunRecord, TaskRecord
 
 READ_SECONDS = 2.0  # how long one read of a run's events waits
 
+log = logging.getLogger("crewq.run")
+
 
 class Run(Handle[CrewOutput]):
     """One run of a crew: it goes on whether anybody holds this or not.
@@ -30,8 +34,8 @@ class Run(Handle[CrewOutput]):
     wherever asyncio wants a coroutine. Cancelling whoever awaits it does not cancel the run; `cancel()` does.
 
     Args:
-        run_id: its id, or an unambiguous beginning of it.
-        producer: this process's way to Redis; None: by the environment.
+        run_id: its id, or an unambiguous beginning of it. It is looked up, also if it is whole.
+        producer: this process's way to Redis; None: by the environment. With one, a whole id is taken to be of its store.
         classes: the caller's own classes of structured outputs, by the position of the task.
         finish: what is done with its output, once, before it is given back.
 
@@ -53,12 +57,13 @@ class Run(Handle[CrewOutput]):
         self._classes = dict(classes or {})
         self._finish = finish
         self._output: CrewOutput | None = None
+        self._told = ""  # why it is paused, once that was told
         self._finishing = threading.Lock()  # whoever waits comes back in a thread of its own
 
     # -- its end -------------------------------------------------------------------------------------------
 
     def result(self, timeout: float | None = None) -> CrewOutput:
-        """Wait for its end.
+        """Wait for its end. Should it be paused meanwhile, a line of the log says so, and what to do.
 
         Args:
             timeout: seconds; None: as long as it takes.
@@ -70,9 +75,21 @@ class Run(Handle[CrewOutput]):
         self._wait(timeout)
         return self._outcome()
 
+    def _look(self) -> None:
+        with suppress(errors.StoreError):  # who waits, waits for Redis too
+            if (reason := self._paused_for()) not in ("", self._told):
+                self._told = reason
+                log.warning("the run %s is paused. %s", self.id, reason)
+
+    def _paused_for(self) -> str:
+        """What a person has to decide before it goes on; empty: nothing."""
+        if self._producer.store.runs.state(self.id) != RunState.PAUSED.value:
+            return ""
+        return next((task.paused_for or "" for task in self.tasks if task.state is TaskState.PAUSED), "")
+
     def _late(self, seconds: float | None) -> errors.ResultTimeout:
-        reason = next((task.paused_for for task in self.tasks if task.state is TaskState.PAUSED), None)
-        if reason is None:
+        reason = self._paused_for()
+        if not reason:
             return super()._late(seconds)
         return errors.StillPaused(kind=self.kind, id=self.id, seconds=seconds, reason=reason)
 

@@ -28,14 +28,17 @@ def attend(run: Run) -> CrewOutput:
     try:
         for event in run.events():
             if isinstance(event, TaskPaused):
-                _ask(run)
+                _ask(run, event.reason)
     except EOFError:
         sys.stdout.write(f"\nThe run waits for an answer: crewq answer {run.id}\n")
     return run.result()
 
 
-def _ask(run: Run) -> None:
-    for task in run.questions():
+def _ask(run: Run, reason: str) -> None:
+    questions = run.questions()
+    if not questions:
+        sys.stdout.write(f"\nThe run {run.id} is paused. {reason}\n")
+    for task in questions:
         said = input(f"\n{told(task)}\n{ASK}")
         try:
             run.answer(said, task.id)

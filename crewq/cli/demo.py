@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 from rich.console import Console
 
 from crewq.cli.exits import ENDED_BADLY
 from crewq.cli.keys import suggested_model
-from crewq.cli.phrases import counted, money, short, tokens
+from crewq.cli.phrases import called, counted, money, short, tokens
 from crewq.cli.story import Story
 from crewq.cli.view import FewRuns
 from crewq.cli.watch import ended_well, follow
@@ -20,7 +21,7 @@ from crewq.run import Run
 
 STANDS_IN = (
     "No API key found, so a scripted stand-in plays the model; all else is real. "
-    "For a real one: OPENAI_API_KEY=... crewq demo, or crewq demo --model ollama_chat/llama3"
+    "For a real one: OPENAI_API_KEY=... {crewq} demo, or {crewq} demo --model ollama_chat/llama3"
 )
 
 
@@ -34,16 +35,17 @@ def demo(ctx: click.Context, model: str | None) -> None:
     Example: crewq demo --model openai/gpt-4.1-mini
     """
     model = model or suggested_model(os.environ)
-    click.echo(f"The model is {model}." if model else STANDS_IN)
+    crewq = called(os.environ, sys.argv[0])
+    click.echo(f"The model is {model}." if model else STANDS_IN.format(crewq=crewq))
     crew = average_age_crew(model or StandIn())
     producer = connect()
     console = Console()
     runs, well = _fan_out(crew, producer, console)
     if not well:
-        click.echo(f"\nNot all went well: crewq show {short(runs[0].id)} tells more.", err=True)
+        click.echo(f"\nNot all went well: {crewq} show {short(runs[0].id)} tells more.", err=True)
         ctx.exit(ENDED_BADLY)
     replayed = _replay(crew, producer, runs[0], console)
-    _next_steps(runs[0], replayed)
+    _next_steps(crewq, runs[0], replayed)
 
 
 def _fan_out(crew: Crew, producer: Producer, console: Console) -> tuple[list[Run], bool]:
@@ -73,12 +75,12 @@ def _replay(crew: Crew, producer: Producer, parent: Run, console: Console) -> Ru
     return run
 
 
-def _next_steps(first: Run, replayed: Run) -> None:
+def _next_steps(crewq: str, first: Run, replayed: Run) -> None:
     steps = {
-        "crewq runs": "these runs, and all others",
-        f"crewq show {short(replayed.id)}": "the whole story of the replay",
-        f"crewq replay -t {short(first.tasks[0].id)}": "the first run again, from its first task",
-        "crewq run my_module:my_crew": "a crew of your own",
+        f"{crewq} runs": "these runs, and all others",
+        f"{crewq} show {short(replayed.id)}": "the whole story of the replay",
+        f"{crewq} replay -t {short(first.tasks[0].id)}": "the first run again, from its first task",
+        f"{crewq} run my_module:my_crew": "a crew of your own",
     }
     width = max(map(len, steps))
     click.echo("\nNext:")

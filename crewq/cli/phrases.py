@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from crewq.outputs import UsageMetrics
 
 SHORT_ID = 8  # letters: unambiguous among many thousands of runs, and any unambiguous beginning is accepted
+
+
+def called(environ: Mapping[str, str], program: str) -> str:
+    """What to type for `crewq`, as this process was called: not in every environment is it on PATH.
+
+    Args:
+        environ: the environment; `./run` puts what it was called itself into CREWQ_COMMAND.
+        program: what Python was started with.
+    """
+    if given := environ.get("CREWQ_COMMAND"):
+        return given
+    if Path(program).name == "__main__.py":
+        return "python -m crewq"
+    found = shutil.which("crewq", path=environ.get("PATH"))
+    return "crewq" if found and Path(found).samefile(program) else program
 
 
 def short(name: str) -> str:
@@ -54,4 +72,4 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-__all__ = ["SHORT_ID", "ago", "counted", "duration", "money", "seconds_between", "short", "tokens"]
+__all__ = ["SHORT_ID", "ago", "called", "counted", "duration", "money", "seconds_between", "short", "tokens"]

@@ -156,7 +156,7 @@ def _lend(producer: Producer, run: str) -> None:
 def finish(ctx: click.Context, handle: Run | Batch, *, quiet: bool, as_json: bool) -> None:
     """Wait for the end, print what came of it, and exit with 1 if that is not what was asked for."""
     producer = connect()
-    follow(producer, handle, Console(stderr=True, quiet=quiet))
+    follow(producer, handle, Console(stderr=True, quiet=quiet), asks=True)
     runs = [handle.id] if isinstance(handle, Run) else producer.store.batches.runs(handle.id)
     stories = Story.of_all(producer, runs)
     if as_json:

@@ -36,8 +36,8 @@ class Story:
     @classmethod
     def of_all(cls, producer: Producer, runs: Sequence[str]) -> list[Story]:
         """The stories of runs that all ran the same crew."""
-        first = cls.of(producer, runs[0])
-        return [first, *(cls(producer.store.runs.read(run), first.crew) for run in runs[1:])]
+        spec = cls.of(producer, runs[0]).crew if runs else None
+        return [cls(producer.store.runs.read(run), spec) for run in runs if spec]
 
     def agent(self, index: int) -> str:
         """The role of the agent of a task."""

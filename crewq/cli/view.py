@@ -116,6 +116,11 @@ class View(ABC):
     def begun(self) -> bool:
         """Whether a worker has taken anything up."""
 
+    @property
+    def paused(self) -> list[tuple[str, str]]:
+        """The runs that wait for a person, each with the reason, as far as it shows single runs."""
+        return []
+
     @abstractmethod
     def read(self) -> list[str]:
         """Take in what happened since, waiting a moment for it; answers it in plain lines."""
@@ -145,6 +150,10 @@ class FewRuns(View):
     @property
     def begun(self) -> bool:
         return any(line.state != "queued" for line in self.lines)
+
+    @property
+    def paused(self) -> list[tuple[str, str]]:
+        return [(line.id, line.waits) for line in self.lines if line.state == "paused"]
 
     def read(self) -> list[str]:
         told: list[str] = []

@@ -13,6 +13,7 @@ from crewq.batch import Batch
 from crewq.cli.exits import DONE, ENDED_BADLY
 from crewq.cli.lookup import look_up
 from crewq.cli.options import as_json
+from crewq.cli.person import Person
 from crewq.cli.view import FewRuns, ManyRuns, View
 from crewq.producer import Producer, connect
 from crewq.run import Run
@@ -21,8 +22,16 @@ SHOWN = 12  # runs that have a line each; a batch of more is shown as one bar
 PATIENCE = 3.0  # seconds without any worker after which a person is told so
 
 
-def follow(producer: Producer, handle: Run | Batch, console: Console) -> View:
-    """Show what happens in a run or batch until it has ended: live on a terminal, in plain lines elsewhere."""
+def follow(producer: Producer, handle: Run | Batch, console: Console, *, asks: bool = False) -> View:
+    """Show what happens in a run or batch until it has ended: live on a terminal, in plain lines elsewhere.
+
+    Args:
+        producer: this process's way to Redis.
+        handle: the run or batch.
+        console: where it is shown.
+        asks: whether the person at the terminal is asked what the tasks ask.
+    """
+    person = Person(producer, silent=console.quiet) if asks else None
     view = view_of(producer, handle)
     on_terminal = console.is_terminal and not console.is_dumb_terminal
     picture = Live(view, console=console, auto_refresh=False) if on_terminal else None
@@ -35,6 +44,8 @@ def follow(producer: Producer, handle: Run | Batch, console: Console) -> View:
             else:
                 for line in told:
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if person:
+                person.attend(view, picture)
             if waited < PATIENCE <= view.elapsed and not view.begun and not producer.given.embedded:
                 click.echo("No worker has taken it up yet; it waits. Start one: crewq worker", err=True)
     return view

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from crewq.errors.base import CrewqError
 
 
@@ -85,6 +87,16 @@ class SandboxMissing(CrewError):
 
 class InputError(UsageError):
     """{reason}"""
+
+    def __init__(self, *, item: int | None = None, **facts: Any) -> None:
+        super().__init__(**facts)
+        if item is not None:  # of the inputs of a batch
+            self.facts["item"] = item
+            self.args = (f"inputs[{item}]: {self.args[0]}",)
+
+    def of_item(self, item: int) -> Self:
+        """This error, of the item at that position in the inputs of a batch."""
+        return type(self)(**{**self.facts, "item": item})
 
 
 class MissingInputs(InputError):

@@ -83,12 +83,12 @@ def test_the_demo_runs_piped(demo: tuple[Shell, str]) -> None:
     _, said = demo
     assert "\x1b" not in said
     assert "a scripted stand-in plays the model" in said
-    assert "OPENAI_API_KEY=... crewq demo" in said
+    assert "OPENAI_API_KEY=... python -m crewq demo" in said, "as it was called"
     for average in ("35.0", "24.8", "48.7"):
         assert f"who are {average} years old on average" in said
     assert said.count("completed: 3 model calls, 1 tool call, ") == 3
     assert "Only that task ran again: 1 model call and 0 tool calls. The output of 'analyse' was kept" in said
-    assert "crewq replay -t " in said.partition("Next:")[2]
+    assert "\n  python -m crewq replay -t " in said.partition("Next:")[2]
 
 
 def test_the_demo_left_its_runs_to_other_processes(demo: tuple[Shell, str]) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -195,7 +196,9 @@ def test_messages_that_the_broker_lost_are_sent_again(shift: Shift) -> None:
     assert all(kinds(run)["task_started"] == 3 for run in batch.runs)
 
 
-def test_a_worker_killed_with_all_its_work(shift: Shift, model_server: ModelServer, llm: LLM) -> None:
+def test_a_worker_killed_with_all_its_work(
+    shift: Shift, model_server: ModelServer, llm: LLM, caplog: pytest.LogCaptureFixture
+) -> None:
     shift.begin()
     model_server.enqueue("Read it.", hang())
     in_model = crew(*TEXTS, llm=llm).kickoff_async()
@@ -218,6 +221,14 @@ def test_a_worker_killed_with_all_its_work(shift: Shift, model_server: ModelServ
     assert [made.status for made in model_server.ledger[:4]] == [200, None, 200, None]
     until(lambda: in_tool.status == "paused")  # nobody knows whether the tool, not idempotent, had its effect
     assert shift.notes.read_text() == "add 1 2\npay 5\n", "no tool is called again"
+    waiting = threading.Thread(target=in_tool.result)
+    waiting.start()  # as a kickoff does
+    until(lambda: f"the run {in_tool.id} is paused. The worker died while the tool 'pay'" in caplog.text)
+    assert f"`crewq resume {in_tool.id} --retry-call`" in caplog.text
+    in_tool.resume(call_in_doubt="skip")
+    waiting.join(30)
+    assert in_tool.status == "completed"
+    assert caplog.text.count("is paused.") == 1
 
 
 def test_a_worker_told_to_stop(shift: Shift, model_server: ModelServer, llm: LLM) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -251,11 +252,11 @@ print("The output:", reviewed(scripted("one", "two")).kickoff().raw.split()[0])
 
 
 @contextmanager
-def at_a_terminal(code: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def at_a_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A Python process that reads from and writes to a terminal of its own, and our end of it."""
     ours, its = pty.openpty()
-    env = environment(CREWQ_REDIS_URL=os.environ["CREWQ_REDIS_URL"])
-    process = subprocess.Popen([sys.executable, "-c", code], env=env, cwd=ROOT, stdin=its, stdout=its, stderr=its)
+    env = environment(CREWQ_REDIS_URL=os.environ["CREWQ_REDIS_URL"], TERM="xterm", COLUMNS="100")
+    process = subprocess.Popen([sys.executable, *command], env=env, cwd=ROOT, stdin=its, stdout=its, stderr=its)
     os.close(its)
     try:
         yield process, ours
@@ -273,13 +274,60 @@ def read_until(terminal: int, words: str) -> str:
 
 
 def test_a_kickoff_at_a_terminal_asks_the_person_there(fleet: WorkerProcess) -> None:
-    with at_a_terminal(KICKOFF) as (process, terminal):
+    with at_a_terminal("-c", KICKOFF) as (process, terminal):
         assert "one" in read_until(terminal, "say what to change:")
         os.write(terminal, b"Not one.\n")
         assert "two" in read_until(terminal, "say what to change:")
         os.write(terminal, b"\n")
         assert "The output: <Your" in read_until(terminal, "The output: <Your")
         assert process.wait(10) == 0
+
+
+COMMAND = ("-m", "crewq", "run", "tests.integration.test_human_input:asking")
+
+
+def asking() -> Crew:
+    """For the command line."""
+    return reviewed(scripted("one", "two"))
+
+
+@pytest.mark.parametrize("more", [(), ("--no-progress",), ("--json",)], ids=str)
+def test_a_command_at_a_terminal_asks_the_person_there(fleet: WorkerProcess, more: tuple[str, ...]) -> None:
+    with at_a_terminal(*COMMAND, *more) as (process, terminal):
+        assert "The task 'draft' has this answer by Tester:\r\n\r\none\r\n" in read_until(terminal, "what to change:")
+        os.write(terminal, b"Not one.\n")
+        assert "two" in read_until(terminal, "say what to change:")
+        os.write(terminal, b"ok\n")
+        read_until(terminal, "known from earlier tasks:")
+        assert process.wait(10) == 0
+
+
+def test_at_the_end_of_what_is_typed_others_may_answer(fleet: WorkerProcess) -> None:
+    with at_a_terminal(*COMMAND) as (process, terminal):
+        read_until(terminal, "say what to change:")
+        os.write(terminal, b"\x04")  # Ctrl-D
+        told = read_until(terminal, "waits for an answer") + read_until(terminal, "tokens")
+        found = re.search(r"crewq answer ([0-9a-f-]{36})", told)
+        assert found
+        Run(found[1]).answer("ok")
+        read_until(terminal, "known from earlier tasks:")
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--no-progress",)], ids=str)
+def test_without_a_terminal_a_command_says_how_to_answer(fleet: WorkerProcess, more: tuple[str, ...]) -> None:
+    command = [sys.executable, *COMMAND, *more]
+    env = environment(CREWQ_REDIS_URL=os.environ["CREWQ_REDIS_URL"])
+    with subprocess.Popen(
+        command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        told = next(line for line in process.stderr if "crewq answer" in line)
+        found = re.search(r"`crewq answer ([0-9a-f-]{36})`", told)
+        assert found, told
+        Run(found[1]).answer("ok")
+        out, _ = process.communicate(timeout=20)
+    assert "known from earlier tasks:\none\n" in out
 
 
 def test_the_worker_says_how_to_answer_and_nothing_of_the_answer(fleet: WorkerProcess) -> None:

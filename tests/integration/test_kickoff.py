@@ -300,9 +300,11 @@ def test_a_handle_of_something_that_is_not_there(fleet: WorkerProcess) -> None:
     nowhere = "00000000-0000-4000-8000-000000000000"
     for name in (nowhere, nowhere[:9], "", "zz"):
         with pytest.raises(errors.UnknownId, match="There is no run"):
-            Run(name).result(5)
+            Run(name)
     with pytest.raises(errors.UnknownId):
-        Run(run.task_ids[0]).result(5)
+        Run(run.task_ids[0])
+    with pytest.raises(errors.UnknownId):
+        Batch(nowhere)
     with pytest.raises(errors.UnknownId, match="There is no batch"):
         Batch(run.id[:10])
     assert Run(run.id[:13].upper()).id == run.id
