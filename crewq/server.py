@@ -114,6 +114,21 @@ def join(data_dir: Path, kinds: Sequence[str] = ("installed", "bundled", "fake")
             raise
 
 
+def wait_until_gone(data_dir: Path) -> bool:
+    """Wait for the end of the server of `data_dir`, which comes soon after its last user has left.
+
+    Returns:
+        Whether it has ended; False: it is still used.
+    """
+    deadline = time.monotonic() + SILENCE
+    while time.monotonic() < deadline:
+        if (keeper := _keeper_lock(data_dir.absolute())) is not None:
+            os.close(keeper)
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def _join_or_start(directory: Path, kinds: Sequence[str]) -> Address:
     start = _locked(directory / "start.lock", fcntl.LOCK_EX)
     try:
@@ -325,4 +340,4 @@ def _advice(directory: Path, said: str) -> str:
     return f"Mend what the server says there, or move {directory} away to begin anew."
 
 
-__all__ = ["Address", "Server", "join"]
+__all__ = ["Address", "Server", "join", "wait_until_gone"]

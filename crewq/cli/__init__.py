@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Start runs": {
         "run": ("start", "Run a crew of yours, once or for each of a file's inputs."),
+        "test": ("trial", "Run a crew several times: pass rate, time, cost."),
         "replay": ("start", "Run a crew again from one task of an earlier run."),
         "resume": ("start", "Let a run that stopped go on where it stopped."),
         "answer": ("answer", "Accept what a task asks about, or say what to change."),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+no_progress = click.option("--no-progress", is_flag=True, help="Say nothing until the end.")
+some_inputs = click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input: JSON, else text.")
+input_file = click.option(
+    "--inputs", "file", type=click.Path(path_type=Path), help="A .json, .jsonl or .csv file; a list fans out."
+)
 
 
 def print_json(value: Any) -> None:
@@ -15,4 +21,4 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-__all__ = ["as_json", "print_json"]
+__all__ = ["as_json", "input_file", "no_progress", "print_json", "some_inputs"]

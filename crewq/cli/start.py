@@ -14,7 +14,7 @@ from crewq.cli.crews import load_crew
 from crewq.cli.exits import ENDED_BADLY
 from crewq.cli.inputs import read_inputs, read_pairs, read_texts
 from crewq.cli.lookup import look_up
-from crewq.cli.options import as_json, print_json
+from crewq.cli.options import as_json, input_file, no_progress, print_json, some_inputs
 from crewq.cli.story import Story
 from crewq.cli.watch import ended_well, follow
 from crewq.crew import Crew
@@ -24,16 +24,11 @@ from crewq.replay import find_task, start_replay
 from crewq.run import Run
 from crewq.store import Job
 
-no_progress = click.option("--no-progress", is_flag=True, help="Say nothing until the end.")
-some_inputs = click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input: JSON, else text.")
-
 
 @click.command()
 @click.argument("crew", metavar="MODULE:CREW")
 @some_inputs
-@click.option(
-    "--inputs", "file", type=click.Path(path_type=Path), help="A .json, .jsonl or .csv file; a list fans out."
-)
+@input_file
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which the run ends failed.")
 @no_progress
 @as_json
@@ -59,7 +54,7 @@ def run(
     """
     found = load_crew(crew)
     inputs = read_inputs(pairs, file)
-    _check_given(found, inputs)
+    check_given(found, inputs)
     handle: Run | Batch
     if isinstance(inputs, list):
         if timeout:
@@ -134,7 +129,7 @@ def resume(
     finish(ctx, handle.resume(call_in_doubt=decision), quiet=no_progress, as_json=as_json)
 
 
-def _check_given(crew: Crew, inputs: Any) -> None:
+def check_given(crew: Crew, inputs: Any) -> None:
     """A kickoff without any inputs leaves braces as they are, as CrewAI does; on a command line they were forgotten."""
     if not inputs and not crew.before_kickoff_callbacks and (names := sorted(crew.fetch_inputs())):
         options = " ".join(f"--input {name}=..." for name in names)
@@ -178,4 +173,4 @@ def _print_outputs(handle: Run | Batch, stories: list[Story]) -> None:
         click.echo(errors.explain(story.record.error) if story.record.error else output or "")
 
 
-__all__ = ["finish", "replay", "resume", "run"]
+__all__ = ["check_given", "finish", "replay", "resume", "run"]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from crewq.cli.phrases import counted, duration, money, short, tokens
+from crewq.cli.phrases import called, counted, duration, money, short, tokens
 from crewq.outputs import UsageMetrics
 
 
@@ -37,3 +39,16 @@ def test_numbers_and_ids() -> None:
     assert tokens(UsageMetrics(total_tokens=12345)) == "12,345"
     assert (counted(1, "run"), counted(2, "run"), counted(0, "run")) == ("1 run", "2 runs", "0 runs")
     assert short("3f2a91bc-0000") == "3f2a91bc"
+
+
+def test_a_command_is_named_as_it_was_called(tmp_path: Path) -> None:
+    installed, other = tmp_path / "bin" / "crewq", tmp_path / "elsewhere" / "crewq"
+    for program in (installed, other):
+        program.parent.mkdir()
+        program.touch(mode=0o755)
+    on_path = {"PATH": str(installed.parent)}
+    assert called(on_path, str(installed)) == "crewq"
+    assert called(on_path, str(other)) == str(other), "what is on PATH is another one"
+    assert called({"PATH": ""}, str(installed)) == str(installed)
+    assert called(on_path, "/somewhere/crewq/__main__.py") == "python -m crewq"
+    assert called(on_path | {"CREWQ_COMMAND": "./run"}, str(installed)) == "./run"
