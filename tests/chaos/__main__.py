@@ -13,13 +13,15 @@ from pathlib import Path
 from tests.chaos.faults import FAULTS
 from tests.chaos.session import run
 
+WORKERS = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; 1: a promise was broken."""
     parser = argparse.ArgumentParser(prog="./run chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected")
     parser.add_argument("--seed", type=int, default=None, help="of the faults; default: another each time")
-    parser.add_argument("--workers", type=int, default=3, help="worker processes")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="worker processes")
     parser.add_argument("--per-minute", type=float, default=60.0, help="faults per minute, on average")
     parser.add_argument(
         "--at-least", type=int, default=0, help="go on, if it takes longer, until so many have happened"
@@ -45,12 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         per_minute=given.per_minute,
         at_least=given.at_least,
         appendfsync=given.appendfsync,
+        command=_command(given, seed),
     )
     sys.stdout.write(report)
     if given.report:
         given.report.write_text(report)
     sys.stderr.write(f"chaos: {time.monotonic() - began:.0f} s in all\n")
     return 1 if objections else 0
+
+
+def _command(given: argparse.Namespace, seed: int) -> str:
+    """The command line of this run; what is as usual is left out."""
+    words = [f"./run chaos --minutes {given.minutes:g} --seed {seed} --per-minute {given.per_minute:g}"]
+    words += [f"--at-least {given.at_least}"] * bool(given.at_least)
+    words += [f"--workers {given.workers}"] * (given.workers != WORKERS)
+    words += [f"--faults {given.faults}"] * (given.faults != ",".join(FAULTS))
+    words += [f"--appendfsync {given.appendfsync}"] * (given.appendfsync != "everysec")
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ LASTING = re.compile(
 )
 SIZE = 64 * 1024  # bytes that one of them may take ...
 FEED = re.compile(r"\{\w+\}:ended")  # ... but for the feed of ends, which is cut at a number of entries
-RESULT = re.compile(r"celery-task-meta-.+")
+RESULTS = "celery-task-meta-*"
 
 
 def holdings(client: Any) -> dict[str, int]:
@@ -36,7 +36,7 @@ def bytes_of(*clients: Any) -> int:
 
 
 def forget(client: Any, settings: Settings, now: float, runs: Sequence[str]) -> None:
-    """Delete every other run as a person does, and let the time of the others, and of all batches, pass.
+    """Delete every other run as a person does, and let the time of the others, of all batches and of Celery's results pass.
 
     Args:
         client: of the store's database.
@@ -55,10 +55,13 @@ def forget(client: Any, settings: Settings, now: float, runs: Sequence[str]) -> 
         count = -1
         while count != (count := client.zcard(f"{{{settings.namespace}}}:expires")):
             future.runs.sweep(grace=0.0, max_attempts=1)
+    for key in client.scan_iter(RESULTS, count=1000):
+        if 0 < client.ttl(key) <= DAY:
+            client.delete(key)
 
 
 def remains(client: Any, before: Mapping[str, int], gone: Sequence[str]) -> list[str]:
-    """What a database holds that it should not, once everything is forgotten; results of Celery's go by themselves.
+    """What a database holds that it should not, once everything is forgotten.
 
     Args:
         client: of the database.
@@ -67,9 +70,7 @@ def remains(client: Any, before: Mapping[str, int], gone: Sequence[str]) -> list
     """
     after = holdings(client)
     found = [
-        f"the key {key} of {size} bytes"
-        for key, size in after.items()
-        if not (key in before or LASTING.fullmatch(key) or (RESULT.fullmatch(key) and 0 < client.ttl(key) <= DAY))
+        f"the key {key} of {size} bytes" for key, size in after.items() if not (key in before or LASTING.fullmatch(key))
     ]
     found += [
         f"the key {key}, which grew from {before.get(key, 0)} to {size} bytes"

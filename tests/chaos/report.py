@@ -17,14 +17,19 @@ DEATHS = ("killed", "died")
 HEALING = HEAL_MS / 1000  # seconds in which nothing new begins after a return of Redis
 
 
-def render(
-    evidence: Evidence, objections: Sequence[Objection], injected: Mapping[str, int], *, seed: int, seconds: float
-) -> str:
-    """The table of faults, the table of figures, and the objections."""
+def render(evidence: Evidence, objections: Sequence[Objection], injected: Mapping[str, int], *, command: str) -> str:
+    """The table of faults, the table of figures, and the objections.
+
+    Args:
+        evidence: what was found.
+        objections: of the checker.
+        injected: how often each fault happened.
+        command: which does the same again.
+    """
     faults = "\n".join(f"| {kind} | {number} |" for kind, number in sorted(injected.items()))
     figures = "\n".join(f"| {what} | {value} |" for what, value in _figures(evidence, objections).items())
     return (
-        f"## Chaos, seed {seed}, {seconds / 60:g} minutes\n\n| fault | times |\n|---|---|\n{faults}\n"
+        f"`{command}`\n\n| fault | times |\n|---|---|\n{faults}\n"
         f"| **all** | **{sum(injected.values())}** |\n\n| | |\n|---|---|\n{figures}\n\n{_verdict(objections)}"
     )
 
@@ -37,6 +42,7 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
     times = sorted(one.seconds for one in recovered)
     undisturbed = sorted(one.seconds for one in recovered if not one.disturbed)
     repeats = Counter(Case(evidence).repeated_answers())
+    broken = Counter(one.invariant for one in objections)
     return {
         "runs accepted": len(evidence.runs),
         "ended": ", ".join(f"{number} {state}" for state, number in states.items()),
@@ -45,7 +51,10 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
         "model calls needed": len(paid),
         "model calls started": len(evidence.model_calls),
         "model calls answered": sum(paid.values()),
-        "finished calls paid twice": sum(one.invariant == "I2" for one in objections),
+        "**runs stuck or lost**": broken["I1"],
+        "**finished calls paid twice**": broken["I2"],
+        "**outputs lost or changed**": broken["I4"],
+        "**keys without a TTL, or left when all is forgotten**": broken["I11"],
         **{f"answers asked for again, {why}": repeats[why] for why in EXCUSES},
         "from an answer's last byte to the journal, p50, p99, longest": _quantiles(_hand_overs(evidence)),
         "tool calls": len(evidence.tool_calls),

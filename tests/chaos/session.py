@@ -29,6 +29,7 @@ def run(
     per_minute: float,
     at_least: int = 0,
     appendfsync: str = "everysec",
+    command: str = "",
 ) -> tuple[str, list[Objection]]:
     """Put a system under load, break it for so many seconds, let it come to rest, and judge it.
 
@@ -47,7 +48,7 @@ def run(
             disconnect()
     (folder / "evidence.pickle").write_bytes(pickle.dumps(found))  # for who wants to look closer
     objections = check(found)
-    return render(found, objections, injector.injected, seed=seed, seconds=seconds), objections
+    return render(found, objections, injector.injected, command=command), objections
 
 
 def gather(stage: Stage) -> Evidence:
