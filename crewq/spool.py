@@ -1,7 +1,8 @@
 """Paid answers on disk: what Redis cannot take now is kept here too, so that even the worker's death then loses nothing.
 
 Every answer is a file of its own, written before anything waits for Redis and removed once the journal has it. The files
-of a worker that died are taken over by the next worker that starts with the same data directory.
+of a worker that died are taken over by any other with the same data directory: by one that runs within a second, else by the
+next one that starts.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import fcntl
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,6 +59,7 @@ class Spool:
         self._directory = directory
         self._own: Path | None = None
         self._lock = -1
+        self._making = threading.Lock()
 
     @contextmanager
     def holding(self, answer: Answer) -> Iterator[None]:
@@ -75,26 +78,28 @@ class Spool:
         adopted = 0
         for folder in sorted(self._directory.glob("*")) if self._directory.is_dir() else ():
             if folder != self._own and (lock := _lock(folder)) >= 0:
-                adopted += _empty(folder, journal)
-                os.close(lock)
+                try:
+                    adopted += _empty(folder, journal)
+                finally:
+                    os.close(lock)
         return adopted
 
     def close(self) -> None:
         """Remove the own folder; what is still in it is left to the next worker."""
         if self._own:
             if not any(self._own.glob("*.json")):
-                (self._own / "lock").unlink(missing_ok=True)
-                self._own.rmdir()
+                _remove(self._own)
             os.close(self._lock)
             self._own = None
 
     def _folder(self) -> Path:
-        if self._own is None:
-            own = self._directory / uuid.uuid4().hex
-            own.mkdir(parents=True, mode=0o700)
-            self._lock = _lock(own)
-            self._own = own
-        return self._own
+        with self._making:
+            while self._own is None:
+                own = self._directory / uuid.uuid4().hex
+                own.mkdir(parents=True, mode=0o700)
+                if (lock := _lock(own)) >= 0:  # else another has taken it for one that was left behind
+                    self._lock, self._own = lock, own
+            return self._own
 
 
 def _lock(folder: Path) -> int:
@@ -108,7 +113,18 @@ def _lock(folder: Path) -> int:
     except OSError:
         os.close(lock)
         return -1
+    if not _is_there(folder / "lock", lock):
+        os.close(lock)
+        return -1
     return lock
+
+
+def _is_there(path: Path, file: int) -> bool:
+    """Whether an open file is still the one at `path`, which may have been removed and even made anew meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except OSError:
+        return False
 
 
 def _empty(folder: Path, journal: Journal) -> int:
@@ -121,9 +137,14 @@ def _empty(folder: Path, journal: Journal) -> int:
         else:
             answer.write(journal)
         path.unlink()
-    (folder / "lock").unlink(missing_ok=True)
-    folder.rmdir()
+    _remove(folder)
     return len(files)
+
+
+def _remove(folder: Path) -> None:
+    (folder / "lock").unlink(missing_ok=True)
+    with suppress(OSError):  # another looks into it just now, and removes it in its turn
+        folder.rmdir()
 
 
 __all__ = ["Answer", "Spool"]

@@ -50,6 +50,8 @@ class Sweeper:
         """Sweep once."""
         settings = self._host.settings
         self._host.store.runs.present(self._host.name, {"concurrency": settings.concurrency})
+        if adopted := self._host.spool.adopt(self._host.store.journal):  # before their tasks are given to anybody
+            log.info("%d answers of workers that died are written down", adopted)
         found = self._host.store.runs.sweep(grace=GRACE, max_attempts=settings.max_attempts)
         if found.jobs:
             log.info("sending %d jobs again", len(found.jobs))

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,15 @@ import pytest
 import redis
 
 from crewq import LLM, Crew, Run, Task
+from crewq.app import make_app
+from crewq.host import Host
 from crewq.plan import publish
 from crewq.producer import connect
-from crewq.server import join
-from crewq.store import Job
+from crewq.server import Server, join
+from crewq.settings import Settings
+from crewq.spool import Answer, Spool
+from crewq.store import Call, Job
+from crewq.sweeper import Sweeper
 from crewq.testing import call
 from tests.integration import crews
 from tests.integration.crews import Repeat, agent, crew
@@ -276,3 +282,21 @@ def test_redis_killed_and_started_again_in_a_run(shift: Shift, model_server: Mod
         assert run.status == "completed"
         assert prompts(model_server) == list(TEXTS), "the answer that came while Redis was away is kept"
         assert crew("Afterwards").kickoff(timeout=20).raw
+
+
+def test_an_answer_that_a_dead_worker_left_on_disk_is_written_down_by_a_sweep(
+    own_redis: Server, tmp_path: Path
+) -> None:
+    """Before the lease of its task has run out, so nobody asks for it again: as when a child of a pool is killed."""
+    settings = Settings(redis_url=own_redis.url, data_dir=tmp_path)
+    run = crew("Read", llm=LLM(model="openai/any")).kickoff_async()
+    with closing(Host(settings, make_app(settings)).start()) as host:
+        attempt = host.store.runs.start(Job(run.id, 0), claim="c", worker="dead", lease=60).attempt
+        call = Call(Job(run.id, 0), attempt, "model", "any", "digest", 0)
+        host.store.journal.begin(call, repeatable=True)
+        dead = Spool(tmp_path / "spool")
+        dead.holding(Answer(call, "paid", "", 1.0)).__enter__()
+        os.close(dead._lock)
+        Sweeper(host).sweep()
+        assert host.store.journal.find(call) == "paid"
+    run.cancel()
