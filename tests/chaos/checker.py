@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from crewq.events import CallFinished, TaskRequeued, TaskStarted
+from crewq.events import CallFinished, CallStarted, TaskRequeued, TaskStarted
 from crewq.states import RunState, TaskState
-from tests.chaos.crews import POISON
+from tests.chaos.crews import MODEL_TIMEOUT, POISON
 from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
 
 # Seconds from an answer's last byte, as the model server sees it, until it is written down: a worker that is killed in
@@ -26,7 +26,8 @@ RENEWAL = 1.0  # seconds before a cut in which the last renewal of a lease was, 
 AT_A_DEATH = "in flight when the worker died or stopped"
 AT_A_CUT_OFF = "in flight when the worker was frozen or cut off for longer than its lease"
 UNRECORDED = "not yet in the journal when one of these befell the worker"
-EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED)
+TOO_LATE = "sent after the deadline of the call"
+EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED, TOO_LATE)
 NOTICE = 0.5  # seconds that the ledgers' clocks and the store's may differ, and a request may take to arrive
 
 
@@ -100,10 +101,26 @@ class Case:
         ended = call.ended if call.ended is not None else math.inf
         cuts = [cut for cut in self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER) if self.lasts(cut)]
         if not cuts:
-            return ""
+            return TOO_LATE if self.is_too_late(call) else ""
         if any(cut.begin <= ended for cut in cuts):
             return AT_A_DEATH if any(cut.end == math.inf for cut in cuts) else AT_A_CUT_OFF
         return UNRECORDED
+
+    def is_too_late(self, call: ModelCall) -> bool:
+        """Whether the answer was sent when nobody waited for it any more: the call's time ran from when it was noted, and on
+        a busy machine some of it may pass until the server hears of it."""
+        begun = [at for at in self.begun[call.name, call.task] if at <= call.started + NOTICE]
+        return bool(begun) and (call.ended or 0) - max(begun) > MODEL_TIMEOUT - NOTICE
+
+    @cached_property
+    def begun(self) -> dict[tuple[str, int], list[float]]:
+        """When calls to the model were begun, by input id and task."""
+        found = defaultdict(list)
+        for run in self.evidence.runs:
+            for event in run.events:
+                if isinstance(event, CallStarted) and event.kind == "model":
+                    found[run.name, event.task or 0].append(event.at.timestamp())
+        return found
 
     def lasts(self, cut: Cut) -> bool:
         """Whether it lasted so long that the lease ran out, by the last renewal before it."""

@@ -20,7 +20,7 @@ from crewq.store import Call, Job, scripts
 from tests.chaos import evidence as facts
 from tests.chaos import oblivion
 from tests.chaos.checker import JUDGES, check
-from tests.chaos.crews import inputs
+from tests.chaos.crews import MODEL_TIMEOUT, inputs
 from tests.chaos.evidence import Cut, Evidence, Kickoff, ModelCall, ToolCall
 from tests.store.world import LEASE, World, crew
 
@@ -314,6 +314,22 @@ def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds
     scene.world.sweep()
     scene.carry_out("k1", run, 0, "2")
     scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2"])])
+def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    scene.world.store.journal.fail(call)
+    now = time.time()
+    scene._add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now + seconds - 0.1, now + seconds, 200))
+    late = ModelCall(9, "k1", 0, "d", KEYS["1"], "", now + seconds + 1, now + seconds + 2, 200)
+    scene._add("model_calls", late)
+    scene.world.store.journal.finish(call, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
+    scene.complete(run, 0, call.attempt, "said (answer 9)")
+    scene.carry_out("k1", run, 1)
     assert scene.objections() == objections
 
 
