@@ -6,29 +6,17 @@ It believes the ledgers, which are kept outside of what was broken, before it be
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
-from crewq.events import CallFinished, CallStarted, TaskRequeued, TaskStarted
+from crewq.events import TaskRequeued, TaskStarted
 from crewq.states import RunState, TaskState
-from tests.chaos.crews import MODEL_TIMEOUT, POISON
-from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
+from tests.chaos.case import HAND_OVER, NOTICE, Case
+from tests.chaos.crews import POISON
+from tests.chaos.evidence import ANSWER, Evidence, RunFacts
 
-# Seconds from an answer's last byte, as the model server sees it, until it is written down: a worker that is killed in
-# this time had no chance. Within it the store has the last word: what is in the journal must not be asked for again.
-HAND_OVER = 2.0
 ABORT = 1.0  # seconds in which a cancel aborts a call
-RENEWAL = 1.0  # seconds before a cut in which the last renewal of a lease was, at the latest
-# Why an answer that was sent is asked for again, when no promise is broken by that.
-AT_A_DEATH = "in flight when the worker died or stopped"
-AT_A_CUT_OFF = "in flight when the worker was frozen or cut off for longer than its lease"
-UNRECORDED = "not yet in the journal when one of these befell the worker"
-TOO_LATE = "sent after the deadline of the call"
-EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED, TOO_LATE)
-NOTICE = 0.5  # seconds that the ledgers' clocks and the store's may differ, and a request may take to arrive
 
 
 @dataclass(frozen=True)
@@ -46,100 +34,6 @@ def check(evidence: Evidence) -> list[Objection]:
     """Everything that is wrong, in the order of the invariants."""
     case = Case(evidence)
     return [Objection(number, text) for number, judge in JUDGES.items() for text in judge(case)]
-
-
-class Case:
-    """The evidence, sorted by what the judges look for."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
-        self.runs = {run.id: run for run in evidence.runs}
-
-    @cached_property
-    def calls(self) -> dict[tuple[str, int, str], list[ModelCall]]:
-        """The calls of the model's ledger by what they ask for: input id, task, request."""
-        found = defaultdict(list)
-        for call in self.evidence.model_calls:
-            found[call.name, call.task, call.digest].append(call)
-        return found
-
-    @cached_property
-    def answers(self) -> dict[int, ModelCall]:
-        """The answers that were sent whole, by number."""
-        return {call.number: call for call in self.evidence.model_calls if call.paid}
-
-    @cached_property
-    def by_name(self) -> dict[str, list[RunFacts]]:
-        """The runs by their input id."""
-        found = defaultdict(list)
-        for run in self.evidence.runs:
-            found[run.name].append(run)
-        return found
-
-    @cached_property
-    def journalled(self) -> dict[int, float]:
-        """When each of the answers that are in a journal was written there, by number."""
-        return {
-            int(number): event.at.timestamp()
-            for run in self.evidence.runs
-            for event in run.events
-            if isinstance(event, CallFinished) and not event.reused
-            for number in ANSWER.findall(run.journal.get(f"{event.task}:{event.call}", ""))
-        }
-
-    def cuts(self, worker: str, begin: float, end: float) -> list[Cut]:
-        """The cuts that touch a worker, or the one whose child it is, and a time."""
-        return [
-            cut
-            for cut in self.evidence.cuts
-            if f"{worker}-".startswith(f"{cut.worker}-") and cut.begin <= end and cut.end >= begin
-        ]
-
-    def excuse(self, call: ModelCall) -> str:
-        """Why the worker that made a call could not write the answer down before another worker had to take its task over:
-        it died, or was kept from its work for longer than its lease. Empty: there was nothing of the kind."""
-        ended = call.ended if call.ended is not None else math.inf
-        cuts = [cut for cut in self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER) if self.lasts(cut)]
-        if not cuts:
-            return TOO_LATE if self.is_too_late(call) else ""
-        if any(cut.begin <= ended for cut in cuts):
-            return AT_A_DEATH if any(cut.end == math.inf for cut in cuts) else AT_A_CUT_OFF
-        return UNRECORDED
-
-    def is_too_late(self, call: ModelCall) -> bool:
-        """Whether the answer was sent when nobody waited for it any more: the call's time ran from when it was noted, and on
-        a busy machine some of it may pass until the server hears of it."""
-        begun = [at for at in self.begun[call.name, call.task] if at <= call.started + NOTICE]
-        return bool(begun) and (call.ended or 0) - max(begun) > MODEL_TIMEOUT - NOTICE
-
-    @cached_property
-    def begun(self) -> dict[tuple[str, int], list[float]]:
-        """When calls to the model were begun, by input id and task."""
-        found = defaultdict(list)
-        for run in self.evidence.runs:
-            for event in run.events:
-                if isinstance(event, CallStarted) and event.kind == "model":
-                    found[run.name, event.task or 0].append(event.at.timestamp())
-        return found
-
-    def lasts(self, cut: Cut) -> bool:
-        """Whether it lasted so long that the lease ran out, by the last renewal before it."""
-        return cut.end - cut.begin > self.evidence.lease - RENEWAL
-
-    def repeated_answers(self) -> Iterator[str]:
-        """For each answer that was asked for again, the excuse."""
-        for calls in self.calls.values():
-            paid = sorted((call for call in calls if call.paid), key=lambda call: call.started)
-            yield from (self.excuse(call) for call in paid[:-1])
-
-    def writable(self, at: float) -> float:
-        """The first moment from `at` on in which Redis took writes."""
-        closed = (*self.evidence.outages, *self.evidence.refusals)
-        return max((end for begin, end in closed if begin <= at <= end), default=at)
-
-    def is_a_reflex(self, call: ModelCall) -> bool:
-        """Whether a worker that had been kept from its work sent it before it was told so, and was stopped at once."""
-        return not call.paid and bool(self.cuts(call.key, call.started - NOTICE, call.started))
 
 
 # -- I1: every accepted run ends -------------------------------------------------------------------------------------
@@ -212,7 +106,7 @@ def _repeats_are_counted(case: Case) -> Iterator[str]:
     for (name, task, _), calls in case.calls.items():
         if len(case.by_name[name]) != 1:
             continue
-        makers = {call.key for call in calls if not call.failed}
+        makers = {call.key for call in calls if not (call.failed or case.is_too_late(call))}
         counted = case.by_name[name][0].record.tasks[task].repeated
         if len(makers) - 1 > counted:
             yield f"{name}/t{task}: {len(makers)} workers made a call, and {counted} repeats are counted"
@@ -419,4 +313,4 @@ JUDGES: dict[str, Callable[[Case], Iterator[str]]] = {
     "I12": _nothing_is_told,
 }
 
-__all__ = ["EXCUSES", "JUDGES", "Case", "Objection", "check"]
+__all__ = ["JUDGES", "Objection", "check"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from crewq.events import TaskRequeued, TaskStarted
 from crewq.store.connection import HEAL_MS
-from tests.chaos.checker import EXCUSES, Case, Objection
+from tests.chaos.case import EXCUSES, Case
+from tests.chaos.checker import Objection
 from tests.chaos.evidence import Evidence, RunFacts
 
 SHOWN = 12  # objections to one invariant that are shown in full

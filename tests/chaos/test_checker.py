@@ -317,7 +317,7 @@ def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds
     assert scene.objections() == objections
 
 
-@pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2"])])
+@pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
 def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
     run = scene.accept("k1")
     call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
@@ -325,7 +325,7 @@ def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float,
     scene.world.store.journal.fail(call)
     now = time.time()
     scene._add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now + seconds - 0.1, now + seconds, 200))
-    late = ModelCall(9, "k1", 0, "d", KEYS["1"], "", now + seconds + 1, now + seconds + 2, 200)
+    late = ModelCall(9, "k1", 0, "d", KEYS["2"], "", now + seconds + 1, now + seconds + 2, 200)
     scene._add("model_calls", late)
     scene.world.store.journal.finish(call, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
     scene.complete(run, 0, call.attempt, "said (answer 9)")

@@ -1,0 +1,121 @@
+"""The evidence of a chaos run, sorted by what the judges look for, and what excuses a call that was made again."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+
+from crewq.events import CallFinished, CallStarted
+from tests.chaos.crews import MODEL_TIMEOUT
+from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
+
+# Seconds from an answer's last byte, as the model server sees it, until it is written down: a worker that is killed in
+# this time had no chance. Within it the store has the last word: what is in the journal must not be asked for again.
+HAND_OVER = 2.0
+RENEWAL = 1.0  # seconds before a cut in which the last renewal of a lease was, at the latest
+# Why an answer that was sent is asked for again, when no promise is broken by that.
+AT_A_DEATH = "in flight when the worker died or stopped"
+AT_A_CUT_OFF = "in flight when the worker was frozen or cut off for longer than its lease"
+UNRECORDED = "not yet in the journal when one of these befell the worker"
+TOO_LATE = "sent after the deadline of the call"
+EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED, TOO_LATE)
+NOTICE = 0.5  # seconds that the ledgers' clocks and the store's may differ, and a request may take to arrive
+
+
+class Case:
+    """The evidence, sorted by what the judges look for."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.runs = {run.id: run for run in evidence.runs}
+
+    @cached_property
+    def calls(self) -> dict[tuple[str, int, str], list[ModelCall]]:
+        """The calls of the model's ledger by what they ask for: input id, task, request."""
+        found = defaultdict(list)
+        for call in self.evidence.model_calls:
+            found[call.name, call.task, call.digest].append(call)
+        return found
+
+    @cached_property
+    def answers(self) -> dict[int, ModelCall]:
+        """The answers that were sent whole, by number."""
+        return {call.number: call for call in self.evidence.model_calls if call.paid}
+
+    @cached_property
+    def by_name(self) -> dict[str, list[RunFacts]]:
+        """The runs by their input id."""
+        found = defaultdict(list)
+        for run in self.evidence.runs:
+            found[run.name].append(run)
+        return found
+
+    @cached_property
+    def journalled(self) -> dict[int, float]:
+        """When each of the answers that are in a journal was written there, by number."""
+        return {
+            int(number): event.at.timestamp()
+            for run in self.evidence.runs
+            for event in run.events
+            if isinstance(event, CallFinished) and not event.reused
+            for number in ANSWER.findall(run.journal.get(f"{event.task}:{event.call}", ""))
+        }
+
+    def cuts(self, worker: str, begin: float, end: float) -> list[Cut]:
+        """The cuts that touch a worker, or the one whose child it is, and a time."""
+        return [
+            cut
+            for cut in self.evidence.cuts
+            if f"{worker}-".startswith(f"{cut.worker}-") and cut.begin <= end and cut.end >= begin
+        ]
+
+    def excuse(self, call: ModelCall) -> str:
+        """Why the worker that made a call could not write the answer down before another worker had to take its task over:
+        it died, or was kept from its work for longer than its lease. Empty: there was nothing of the kind."""
+        ended = call.ended if call.ended is not None else math.inf
+        cuts = [cut for cut in self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER) if self.lasts(cut)]
+        if not cuts:
+            return TOO_LATE if self.is_too_late(call) else ""
+        if any(cut.begin <= ended for cut in cuts):
+            return AT_A_DEATH if any(cut.end == math.inf for cut in cuts) else AT_A_CUT_OFF
+        return UNRECORDED
+
+    def is_too_late(self, call: ModelCall) -> bool:
+        """Whether the answer was sent when nobody waited for it any more: the call's time ran from when it was noted, and on
+        a busy machine some of it may pass until the server hears of it."""
+        begun = [at for at in self.begun[call.name, call.task] if at <= call.started + NOTICE]
+        return bool(begun) and (call.ended or 0) - max(begun) > MODEL_TIMEOUT - NOTICE
+
+    @cached_property
+    def begun(self) -> dict[tuple[str, int], list[float]]:
+        """When calls to the model were begun, by input id and task."""
+        found = defaultdict(list)
+        for run in self.evidence.runs:
+            for event in run.events:
+                if isinstance(event, CallStarted) and event.kind == "model":
+                    found[run.name, event.task or 0].append(event.at.timestamp())
+        return found
+
+    def lasts(self, cut: Cut) -> bool:
+        """Whether it lasted so long that the lease ran out, by the last renewal before it."""
+        return cut.end - cut.begin > self.evidence.lease - RENEWAL
+
+    def repeated_answers(self) -> Iterator[str]:
+        """For each answer that was asked for again, the excuse."""
+        for calls in self.calls.values():
+            paid = sorted((call for call in calls if call.paid), key=lambda call: call.started)
+            yield from (self.excuse(call) for call in paid[:-1])
+
+    def writable(self, at: float) -> float:
+        """The first moment from `at` on in which Redis took writes."""
+        closed = (*self.evidence.outages, *self.evidence.refusals)
+        return max((end for begin, end in closed if begin <= at <= end), default=at)
+
+    def is_a_reflex(self, call: ModelCall) -> bool:
+        """Whether a worker that had been kept from its work sent it before it was told so, and was stopped at once."""
+        return not call.paid and bool(self.cuts(call.key, call.started - NOTICE, call.started))
+
+
+__all__ = ["EXCUSES", "HAND_OVER", "NOTICE", "Case"]
