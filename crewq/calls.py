@@ -269,7 +269,7 @@ def journalled(invoke: Invoke, attempt: Attempt) -> Invoke:
 async def _outcome(invoke: Invoke, tool: BaseTool, arguments: dict[str, Any]) -> str:
     try:
         return await invoke(tool, arguments)
-    except errors.StoreError:
+    except (errors.StoreError, errors.SandboxError):
         raise
     except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
         return f"{FAILED}{errors.explain(error)}"

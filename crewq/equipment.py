@@ -54,7 +54,8 @@ def man(host: Host, crew: CrewSpec, at: int, inputs: Mapping[str, Any], task: Ta
     agent = filled(crew.agents[at], inputs, "role", "goal", "backstory")
     specs = agent.tools if task is None or task.tools is None else task.tools
     tools = tuple(spec.build(host.settings.imports) for spec in specs)
-    return Post(crew, at, agent, host.model(agent.llm), tools, host.sandbox if agent.sandbox else None)
+    sandbox = host.sandbox(agent.sandbox) if agent.sandbox else None
+    return Post(crew, at, agent, host.model(agent.llm), tools, sandbox)
 
 
 def filled(spec: Spec, inputs: Mapping[str, Any], *fields: str) -> Spec:
@@ -83,7 +84,7 @@ def equipped(
         yield Equipment(_model(host, post, attempt), Toolbox((*post.tools, *code, *more), invoke), on_step, on_token)
     finally:
         for tool in code:
-            tool.close()
+            host.tool_threads.submit(tool.close)  # which may take a moment, and the event loop has none to give
 
 
 def _model(host: Host, post: Post, attempt: Attempt) -> Model:

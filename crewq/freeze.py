@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from crewq import errors
@@ -16,12 +15,10 @@ from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
 from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
 from crewq.references import fields_of, is_function, main_queue, reference_of
+from crewq.sandboxes import check
 from crewq.settings import Settings
 from crewq.spec import ASK_COWORKER, DELEGATE_WORK, AgentSpec, CrewSpec, GuardrailSpec, LLMSpec, Process, TaskSpec
 from crewq.tools import BaseTool, ToolSpec
-
-SANDBOX = "monty"
-SANDBOX_PACKAGE = "pydantic_monty"
 
 
 class Plan(NamedTuple):
@@ -138,7 +135,7 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
         response_template=agent.response_template,
         inject_date=agent.inject_date,
         date_format=agent.date_format,
-        sandbox=_sandbox(agent) if agent.allow_code_execution else None,
+        sandbox=_sandbox(agent, settings) if agent.allow_code_execution else None,
         step_callback=_callback(agent.step_callback, f"The step_callback of {owner}", settings),
     )
 
@@ -174,15 +171,14 @@ def _key_variable(model: str) -> str:
     return f"{provider.upper().replace('-', '_')}_API_KEY"
 
 
-def _sandbox(agent: Agent) -> str:
-    if find_spec(SANDBOX_PACKAGE) is None:
-        raise errors.SandboxMissing(
-            agent=agent.role,
-            sandbox=SANDBOX,
-            reason=f"the package {SANDBOX_PACKAGE} is not installed.",
-            advice="Install it (pip install pydantic-monty), or set allow_code_execution=False.",
-        )
-    return SANDBOX
+def _sandbox(agent: Agent, settings: Settings) -> str:
+    name = agent.sandbox or settings.sandbox
+    if settings.embedded:  # else it is for the workers to have it, each of which looks before a model is asked
+        try:
+            check(name, settings.sandbox_image)
+        except errors.SandboxUnavailable as error:
+            raise errors.SandboxMissing(agent=agent.role, **error.facts) from error
+    return name
 
 
 # -- tasks -------------------------------------------------------------------------------------------------

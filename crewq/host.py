@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, TypeVar
 
 from celery import Celery
@@ -23,6 +22,7 @@ from crewq.gate import Gate
 from crewq.leases import Leases
 from crewq.model import Model
 from crewq.plan import publish
+from crewq.sandboxes import check
 from crewq.settings import Settings
 from crewq.spec import CrewSpec, LLMSpec
 from crewq.spool import Answer, Spool
@@ -69,6 +69,8 @@ class Host:
         self._keys = keys if keys is not None else {}
         self._specs: dict[str, CrewSpec] = {}
         self._models: dict[str, Model] = {}
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._opening = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crewq-loop", daemon=True)
 
@@ -135,14 +137,18 @@ class Host:
             self._models[name] = build_model(llm, self.settings.imports, self._keys.get(name))
         return self._models[name]
 
-    @cached_property
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, name: str) -> Sandbox:
         """Where the code that models write is run.
 
         Raises:
-            SandboxUnavailable: it cannot be used here.
+            SandboxUnavailable: it cannot be used here, or not any more.
         """
-        return open_sandbox()
+        with self._opening:
+            if name in self._sandboxes:
+                check(name, self.settings.sandbox_image)
+            else:
+                self._sandboxes[name] = open_sandbox(name, self.settings.sandbox_image)
+            return self._sandboxes[name]
 
     def cancel(self, run: str) -> None:
         """End a run now, and let those go on that waited for its place."""
@@ -179,8 +185,8 @@ class Host:
         self.leases.wait_until_idle(5)
         if "litellm" in sys.modules:
             self.submit(close_litellm()).result(timeout=5)
-        if "sandbox" in self.__dict__:
-            self.sandbox.close()
+        for sandbox in self._sandboxes.values():
+            sandbox.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()

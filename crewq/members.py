@@ -167,6 +167,9 @@ class Agent(Member):
         config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
         allow_delegation: gives it two tools: to have a coworker do a piece of work, and to ask one a question.
         allow_code_execution: gives it a tool that runs Python in a sandbox: no files, no network, no environment.
+        code_execution_mode: "safe" is the only one: code of a model is never run in the worker itself.
+        sandbox: "monty", a subset of Python that starts at once, or "container", all of it with the packages of an image;
+            None: CREWQ_SANDBOX. This field is crewq's own.
     """
 
     lacks: ClassVar[dict[str, str]] = {
@@ -217,8 +220,19 @@ class Agent(Member):
     allow_delegation: bool = False
     allow_code_execution: bool = False
     code_execution_mode: Literal["safe"] = "safe"
+    sandbox: Literal["monty", "container"] | None = None
     step_callback: Callable[..., Any] | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+    @field_validator("code_execution_mode", mode="before")
+    @classmethod
+    def _is_safe(cls, given: Any) -> Any:
+        if given == "unsafe":
+            raise ValueError(
+                "what a model writes is never run in the worker itself, beside its keys and files. Leave it out; where all of "
+                'Python and its packages are wanted, set sandbox="container"'
+            )
+        return given
 
     @model_validator(mode="before")
     @classmethod

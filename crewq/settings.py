@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from crewq import errors
 from crewq.references import Imports
+from crewq.sandboxes import SANDBOXES
 
 DEFAULT_QUEUE = "crewq"
 DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
@@ -41,6 +42,8 @@ class Settings:
         max_attempts: how often a task may lose its worker before it fails.
         concurrency: how many tasks a worker process works on at once.
         output_dir: the directory below which `output_file` writes.
+        sandbox: where the code that a model writes is run, unless its agent says where: one of `SANDBOXES`.
+        sandbox_image: of the sandbox `container`.
         data_dir: where the embedded server and a worker keep their own files.
         retention: how long runs are kept.
         at_home: whether `redis_url` is that of the embedded server.
@@ -57,6 +60,8 @@ class Settings:
     concurrency: int = 32
     output_dir: Path = Path()
     data_dir: Path = Path(".crewq")
+    sandbox: str = "monty"
+    sandbox_image: str = "python:3.13-slim"
     retention: Retention = field(default_factory=Retention)
     at_home: bool = False
 
@@ -81,6 +86,8 @@ class Settings:
             concurrency=read.count("CREWQ_CONCURRENCY", standard.concurrency),
             output_dir=Path(environ.get("CREWQ_OUTPUT_DIR") or standard.output_dir),
             data_dir=Path(environ.get("CREWQ_DATA_DIR") or standard.data_dir),
+            sandbox=read.choice("CREWQ_SANDBOX", standard.sandbox, SANDBOXES),
+            sandbox_image=environ.get("CREWQ_SANDBOX_IMAGE") or standard.sandbox_image,
             retention=Retention(
                 completed=read.days("CREWQ_KEEP_COMPLETED_DAYS", standard.retention.completed),
                 failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),
@@ -131,6 +138,12 @@ class _Reader:
 
     def names(self, name: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in self.environ.get(name, "").split(",") if part.strip())
+
+    def choice(self, name: str, standard: str, among: Sequence[str]) -> str:
+        value = self.environ.get(name) or standard
+        if value not in among:
+            raise errors.SettingInvalid(variable=name, value=value, reason=f"it must be {' or '.join(among)}.")
+        return value
 
     def number(self, name: str, standard: float, at_least: float, at_most: float) -> float:
         text = self.environ.get(name)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
-from crewq.errors import ModelError, StoreError, TaskError, explain
+from crewq.errors import ModelError, SandboxError, StoreError, TaskError, explain
 from crewq.model import ToolCall
 from crewq.tools import BaseTool, tool_name
 
@@ -70,6 +70,7 @@ class Toolbox:
         Raises:
             ModelError: the model of a coworker failed.
             StoreError: the store failed under a call.
+            SandboxError: there is no sandbox any more.
         """
         if self._one_by_one(calls):
             return await self._in_turn(calls, cache)
@@ -105,6 +106,7 @@ class Toolbox:
         Raises:
             ModelError: the model of a coworker failed.
             StoreError: the store failed under the call.
+            SandboxError: there is no sandbox any more.
         """
         try:
             tool = self._named(call.name)
@@ -113,8 +115,8 @@ class Toolbox:
             return ToolResult(await self._result(tool, arguments, cache), final=tool.result_as_answer)
         except _Misuse as misuse:
             return ToolResult(str(misuse), ok=False)
-        except (ModelError, StoreError):
-            raise  # a coworker's model; the store under the journal
+        except (ModelError, StoreError, SandboxError):
+            raise  # a coworker's model; the store under the journal; a model must not make up what code would have said
         except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
             return ToolResult(f"The tool {tool_name(call.name)} failed: {explain(error)}", ok=False)
 

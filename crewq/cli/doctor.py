@@ -52,7 +52,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     except errors.StoreError as error:
         code = exit_code(error)
         found.append(Finding("fail", "Redis", str(error)))
-    found += [*_keys(settings), _sandbox(), *_imports(settings)]
+    found += [*_keys(settings), _sandbox(settings), *_imports(settings)]
     if code == DONE and any(one.level == "fail" for one in found):
         code = ENDED_BADLY
     if as_json:
@@ -129,9 +129,9 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "default model", f"{settings.default_model} (CREWQ_MODEL names another)")
 
 
-def _sandbox() -> Finding:
+def _sandbox(settings: Settings) -> Finding:
     try:
-        sandbox = open_sandbox()
+        sandbox = open_sandbox(settings.sandbox, settings.sandbox_image)
         try:
             with sandbox.session() as session:
                 works = session.run("print(6 * 7)")
@@ -140,8 +140,10 @@ def _sandbox() -> Finding:
     except errors.SandboxUnavailable as error:
         return Finding("fail", "sandbox", str(error))
     if works.output.strip() == "42":
-        return Finding("ok", "sandbox", f"{sandbox.name} runs Python, without files, network or environment.")
-    return Finding("fail", "sandbox", f"{sandbox.name} does not run Python: {works.error}", "Reinstall pydantic-monty.")
+        return Finding(
+            "ok", "sandbox", f"{sandbox.name} runs Python, without this machine's files, network or environment."
+        )
+    return Finding("fail", "sandbox", f"{sandbox.name} does not run Python: {works.error}")
 
 
 def _imports(settings: Settings) -> Iterator[Finding]:

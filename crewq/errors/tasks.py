@@ -136,6 +136,8 @@ class SandboxError(CrewqError):
 class SandboxUnavailable(SandboxError):
     """The sandbox {sandbox!r} is not available here: {reason} {advice}"""
 
+    retryable = True  # by another worker, or by this one a little later
+
 
 __all__ = [
     "AnswerUnusable",

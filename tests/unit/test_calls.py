@@ -284,14 +284,29 @@ async def test_a_tool_is_called_once_whatever_came_of_it(
     assert worker.repeated == 0
 
 
-async def test_a_failure_of_the_store_is_no_failure_of_the_tool(worker: Worker) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.StoreUnreachable(url="x", reason="away."),
+        errors.SandboxUnavailable(sandbox="container", reason="away.", advice=""),
+    ],
+    ids=["store", "sandbox"],
+)
+async def test_what_is_away_is_no_failure_of_the_tool(worker: Worker, error: errors.CrewqError) -> None:
+    made: list[int] = []
+
     @tool("pay")
     def pay(amount: int) -> str:
         """Pay."""
-        raise errors.StoreUnreachable(url="x", reason="away.")
+        made.append(amount)
+        if len(made) == 1:
+            raise error
+        return "paid"
 
-    with pytest.raises(errors.StoreUnreachable):
+    with pytest.raises(type(error)):
         await use(worker, pay)(3)
+    worker.next()
+    assert await use(worker, pay)(3) == "paid", "nothing was written down of the first try"
 
 
 async def test_a_tool_is_told_of_a_call_that_was_not_made(worker: Worker) -> None:

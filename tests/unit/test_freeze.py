@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from crewq import errors
-from crewq import freeze as freezing
-from crewq.freeze import freeze, lent_keys, modules_of
+from crewq import errors, sandboxes
+from crewq.freeze import Plan, freeze, lent_keys, modules_of
 from crewq.members import LLM, Task
 from crewq.references import Imports
+from crewq.settings import Settings
 from crewq.spec import CrewSpec, templates
 from crewq.testing import ScriptedModel
 from tests.unit import parts
@@ -176,13 +177,36 @@ def test_tools_of_one_name_are_refused() -> None:
         freeze(plan(task("x", tools=[parts.search, parts.search])), REMOTE)
 
 
+def coding(**fields: Any) -> Plan:
+    return plan(task(by=agent(allow_code_execution=True, **fields)))
+
+
+def test_the_sandbox_is_the_agents_else_that_of_the_settings() -> None:
+    def sandbox(crew: Plan, settings: Settings) -> str | None:
+        return freeze(crew, settings).agents[0].sandbox
+
+    elsewhere = REMOTE.with_(sandbox="container")
+    assert sandbox(plan(task()), elsewhere) is None
+    assert [sandbox(coding(), REMOTE), sandbox(coding(), elsewhere)] == ["monty", "container"]
+    assert sandbox(coding(code_execution_mode="safe", sandbox="container"), REMOTE) == "container"
+    assert sandbox(coding(sandbox="monty"), elsewhere) == "monty"
+
+
 def test_code_is_not_run_without_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    careful = plan(task(by=agent(allow_code_execution=True)))
-    assert freeze(careful, REMOTE).agents[0].sandbox == "monty"
-    assert freeze(plan(task()), REMOTE).agents[0].sandbox is None
-    monkeypatch.setattr(freezing, "find_spec", lambda name: None)
-    with pytest.raises(errors.SandboxMissing, match="Writer"):
-        freeze(careful, REMOTE)
+    assert freeze(coding(), EMBEDDED).agents[0].sandbox == "monty"
+    monkeypatch.setattr(sandboxes, "find_spec", lambda name: None)
+    with pytest.raises(errors.SandboxMissing, match=r"(?s)'Writer'.*pip install pydantic-monty"):
+        freeze(coding(), EMBEDDED)
+    assert freeze(coding(), REMOTE), "whether it is there is for the workers to say"
+
+
+def test_code_is_not_run_without_an_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        errors.SandboxMissing, match=r"(?s)'Writer'.*'container'.*docker is not on PATH.*Install Docker"
+    ):
+        freeze(coding(sandbox="container"), EMBEDDED)
+    assert freeze(coding(sandbox="container"), REMOTE), "whether it is there is for the workers to say"
 
 
 # -- keys of tasks -----------------------------------------------------------------------------------------

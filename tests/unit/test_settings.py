@@ -23,7 +23,18 @@ def test_nothing_is_needed() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    names = ["REDIS_URL", "BROKER_URL", "IMPORTS", "NAMESPACE", "QUEUE", "LEASE_SECONDS", "OUTPUT_DIR", "MODEL"]
+    names = [
+        "REDIS_URL",
+        "BROKER_URL",
+        "IMPORTS",
+        "NAMESPACE",
+        "QUEUE",
+        "LEASE_SECONDS",
+        "OUTPUT_DIR",
+        "MODEL",
+        "SANDBOX",
+        "SANDBOX_IMAGE",
+    ]
     assert read(**{f"CREWQ_{name}": "" for name in names}) == Settings()
 
 
@@ -44,6 +55,8 @@ def test_an_empty_variable_is_none() -> None:
         ("CREWQ_LEASE_SECONDS", "2.5", "lease", 2.5),
         ("CREWQ_MAX_ATTEMPTS", "5", "max_attempts", 5),
         ("CREWQ_CONCURRENCY", "8", "concurrency", 8),
+        ("CREWQ_SANDBOX", "container", "sandbox", "container"),
+        ("CREWQ_SANDBOX_IMAGE", "me/data:1", "sandbox_image", "me/data:1"),
         ("CREWQ_OUTPUT_DIR", "/o", "output_dir", Path("/o")),
         ("CREWQ_DATA_DIR", "/d", "data_dir", Path("/d")),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1", "retention.completed", DAY),
@@ -78,6 +91,7 @@ def test_crewqs_own_variables_win() -> None:
         ("CREWQ_CONCURRENCY", "-1"),
         ("CREWQ_CONCURRENCY", "nan"),
         ("CREWQ_CONCURRENCY", "inf"),
+        ("CREWQ_SANDBOX", "exec"),
         ("CREWQ_KEEP_FAILED_DAYS", "0"),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1e300"),
     ],

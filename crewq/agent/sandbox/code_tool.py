@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, SkipValidation
 
-from crewq.agent.sandbox import Execution, Sandbox, Session
+from crewq.agent.sandbox import Execution, Names, Sandbox, Session
 from crewq.tools import BaseTool
 
 TEXT_LIMIT = 10_000  # characters of output, and again of error, that the model is shown: some 2,500 tokens each
@@ -16,48 +16,66 @@ TEXT_LIMIT = 10_000  # characters of output, and again of error, that the model 
 DESCRIPTION = """\
 Run Python code and get what it prints, and the value of its last line if that is an expression.
 Names stay defined from one call to the next. Print the results that you need.
-A subset of Python 3 is there: functions, closures, async, plain classes and dataclasses, comprehensions, match, try, f-strings.
-Not there: class inheritance, yield, del, method decorators, files, network, environment variables, other processes, packages.
-Importable: asyncio base64 bisect collections copy csv dataclasses datetime decimal functools hashlib itertools json math
-random re sys time typing unicodedata."""
+{python}"""
+UNCHANGED = "Names are as they were before this call."
 
 
 class CodeTool(BaseTool):
-    """Runs a model's code in one session of a sandbox, which is opened with the first call and belongs to one task."""
+    """Runs a model's code in one session of a sandbox, which is opened with the first call and belongs to one task.
+
+    Code in a sandbox has no effect but on names. So if a session has lost them, or never had them as its calls were
+    answered from a journal, they are brought back by running the same code again, silently, before the next call.
+    """
 
     name: str = "run_python"
     description: str = DESCRIPTION
     sandbox: SkipValidation[Sandbox] = Field(exclude=True)
 
     _session: Session | None = PrivateAttr(default=None)
-    _unseen: list[str] = PrivateAttr(default_factory=list)
+    _done: list[str] = PrivateAttr(default_factory=list)  # what has made the names that the session holds
+    _missing: list[str] = PrivateAttr(
+        default_factory=list
+    )  # what it lacks, of those that the model believes to be there
     _turn: Any = PrivateAttr(default_factory=Lock)
+
+    def model_post_init(self, context: Any) -> None:
+        """Tell the model what Python there is in this sandbox."""
+        super().model_post_init(context)
+        self.description = self.description.format(python=self.sandbox.python)
 
     def _run(self, code: str) -> str:
         with self._turn:
-            self._session = self._session or self.sandbox.session()
-            while self._unseen:
-                self._session.run(self._unseen[0])
-                del self._unseen[0]
-            return _answer(self._session.run(code))
+            session = self._session = self._session or self.sandbox.session()
+            while self._missing:
+                self._perform(session, self._missing.pop(0))
+            return _answer(self._perform(session, code))
+
+    def _perform(self, session: Session, code: str) -> Execution:
+        execution = session.run(code)
+        if execution.names is Names.KEPT:
+            self._done.append(code)
+        elif execution.names is Names.GONE:
+            self._missing[:0] = self._done
+            self._done.clear()
+        return execution
 
     def replayed(self, arguments: Mapping[str, Any]) -> None:
-        """Take note of a call that was answered from a journal: before the next real call its code is run silently, so
-        that the session holds the names that the model believes to be there.
-        """
+        """Take note of a call that was answered from a journal."""
         with self._turn:
-            self._unseen.append(str(arguments["code"]))
+            self._missing.append(str(arguments["code"]))
 
     def close(self) -> None:
-        """End the session."""
-        with self._turn:
-            session, self._session = self._session, None
+        """End the session, even while code runs in it."""
+        session, self._session = self._session, None
+        self._done, self._missing = [], []
         if session:
             session.close()
 
 
 def _answer(execution: Execution) -> str:
     parts = [_shortened(part.rstrip("\n")) for part in (execution.output, execution.error or "") if part]
+    if execution.names is not Names.KEPT:
+        parts.append(UNCHANGED)
     return "\n".join(parts) or "The code ran, and printed nothing. Print what you need to see."
 
 

@@ -10,32 +10,39 @@ from __future__ import annotations
 import ast
 import os
 import signal
-import time
 from contextlib import suppress
 from threading import Lock
-from typing import Final
 
 import pydantic_monty
 
 from crewq import errors
-from crewq.agent.sandbox import Execution, Limits, Sandbox, Session
+from crewq.agent.sandbox.session import Limits, Names, Outcome, Printed, Sandbox, Session
 
 MAX_PROCESSES = 4  # at once; runs are short, and each process may use the whole memory limit
 WAIT_FOR_PROCESS = 120.0  # seconds; with the limits kept, that is many runs ahead in the queue
 GRACE = 1.0  # seconds past the time limit in which the interpreter may stop by itself before it is killed
 
-UNCHANGED = "The run was stopped. Names are as they were before it."
-RESTARTED = "The interpreter was restarted. All names are gone: define again what you need."
+PYTHON = """\
+A subset of Python 3 is there: functions, closures, async, plain classes and dataclasses, comprehensions, match, try, f-strings.
+Not there: class inheritance, yield, del, method decorators, files, network, environment variables, other processes, packages.
+Importable: asyncio base64 bisect collections copy csv dataclasses datetime decimal functools hashlib itertools json math
+random re sys time typing unicodedata."""
+
 STOPPING = (TimeoutError, MemoryError)  # of a limit: the interpreter promises nothing of its names after these
 
 
 class MontySandbox(Sandbox):
-    """Runs code in monty's worker processes, a few at a time."""
+    """Runs code in monty's worker processes, a few at a time.
 
-    name: Final = "monty"
+    Args:
+        limits: what one run may use.
+    """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    name = "monty"
+    python = PYTHON
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._starting = Lock()
         self._pool: pydantic_monty.Monty | None = None
 
@@ -74,41 +81,34 @@ class MontySession(Session):
     """One interpreter's names, kept as the snapshot that its last run left."""
 
     def __init__(self, pool: pydantic_monty.Monty, limits: Limits) -> None:
+        super().__init__(limits)
         self._pool = pool
-        self._limits = limits
         self._snapshot: bytes | None = None
 
-    def run(self, code: str) -> Execution:
-        started = time.monotonic()
-        printed = _Printed(self._limits.output_bytes)
-        error = self._attempt(code, printed)
-        return Execution(
-            output=printed.text(),
-            error=error and _clipped(error.encode(errors="replace"), self._limits.output_bytes),
-            seconds=time.monotonic() - started,
-            truncated=printed.full,
-        )
-
     def close(self) -> None:
+        super().close()
         self._snapshot = None
 
-    def _attempt(self, code: str, printed: _Printed) -> str | None:
-        code = code.encode(errors="replace").decode()
-        if len(code.encode()) > self._limits.code_bytes:
-            return f"The code is longer than {self._limits.code_bytes} bytes, so it was not run. Split it up."
+    def _attempt(self, code: str, printed: Printed) -> Outcome:
         before = self._snapshot
         try:
-            return self._in_worker(code, printed)
+            return Outcome(self._in_worker(code, printed), Names.KEPT)
+        except pydantic_monty.MontyCrashedError as error:
+            return Outcome(f"The interpreter died: {error}", self._left(before))
         except pydantic_monty.MontyError as error:
-            return f"{self._why_stopped(error, printed)}\n{UNCHANGED if self._snapshot is before else RESTARTED}"
+            return Outcome(_shown(error), self._left(before))
         except TimeoutError:
-            return f"The sandbox was busy for {WAIT_FOR_PROCESS:g} s, so the code was not run. Try again."
+            busy = f"The sandbox was busy for {WAIT_FOR_PROCESS:g} s, so the code was not run. Try again."
+            return Outcome(busy, Names.UNCHANGED)
         except RuntimeError as error:
             raise _unavailable(error) from error
 
-    def _in_worker(self, code: str, printed: _Printed) -> str | None:
+    def _left(self, before: bytes | None) -> Names:
+        return Names.UNCHANGED if self._snapshot is before else Names.GONE
+
+    def _in_worker(self, code: str, printed: Printed) -> str | None:
         limits = pydantic_monty.ResourceLimits(
-            max_feed_duration_secs=self._limits.seconds, max_memory=self._limits.memory_bytes
+            max_feed_duration_secs=self.limits.seconds, max_memory=self.limits.memory_bytes
         )
         with self._pool.checkout(limits=limits, os_policy={"sleep": "zero"}) as worker:
             if before := self._snapshot:
@@ -119,50 +119,25 @@ class MontySession(Session):
             self._snapshot = worker.dump()
             return error
 
-    def _why_stopped(self, error: pydantic_monty.MontyError, printed: _Printed) -> str:
-        if printed.full:
-            return f"The code printed more than {self._limits.output_bytes} bytes. Print less of it."
-        if isinstance(error, pydantic_monty.MontyCrashedError):
-            return f"The interpreter died: {error}"
-        return _shown(error)
 
-
-def _feed(worker: pydantic_monty.MontySession, code: str, printed: _Printed) -> str | None:
+def _feed(worker: pydantic_monty.MontySession, code: str, printed: Printed) -> str | None:
     """The traceback of what the code itself raised, which leaves the interpreter in order; None: it ended well."""
-    printed.worker = worker.worker_pid
+
+    process = worker.worker_pid
+
+    def take(_stream: str, text: str) -> None:
+        printed.add(text.encode(errors="replace"))
+        if printed.full and process:  # it heeds nothing less at once
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
     try:
-        worker.feed_run(_echoing(code), print_callback=printed)
+        worker.feed_run(_echoing(code), print_callback=take)
     except (pydantic_monty.MontySyntaxError, pydantic_monty.MontyRuntimeError) as error:
         if isinstance(error.exception(), STOPPING):
             raise
         return _shown(error)
     return None
-
-
-class _Printed:
-    """What the code prints; when that is too much, its process is ended, for it heeds nothing less at once."""
-
-    def __init__(self, limit: int) -> None:
-        self.full = False
-        self.worker: int | None = None
-        self._limit = limit
-        self._kept = bytearray()
-
-    def __call__(self, stream: str, text: str) -> None:
-        if self.full:
-            return
-        self._kept += text.encode(errors="replace")[: self._limit + 1]
-        if len(self._kept) > self._limit:
-            self.full = True
-            self._end_worker()
-
-    def text(self) -> str:
-        return _clipped(bytes(self._kept), self._limit)
-
-    def _end_worker(self) -> None:
-        if self.worker is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.worker, signal.SIGKILL)
 
 
 def _echoing(code: str) -> str:
@@ -188,10 +163,6 @@ def _shown(error: pydantic_monty.MontyError) -> str:
     if isinstance(error, (pydantic_monty.MontySyntaxError, pydantic_monty.MontyRuntimeError)):
         return error.display()
     return str(error)
-
-
-def _clipped(text: bytes, limit: int) -> str:
-    return text[:limit].decode(errors="ignore")
 
 
 def _unavailable(error: Exception) -> errors.SandboxUnavailable:

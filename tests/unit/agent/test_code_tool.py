@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from crewq.agent.sandbox import DEFAULT, Sandbox, open_sandbox
-from crewq.agent.sandbox.code_tool import TEXT_LIMIT, CodeTool
+from crewq.agent.sandbox import Limits, Sandbox, open_sandbox
+from crewq.agent.sandbox.code_tool import TEXT_LIMIT, UNCHANGED, CodeTool
+from tests.sandboxes import EVERY_SANDBOX, IMAGE, LIMITS, need
 
 
-@pytest.fixture(scope="module", params=[DEFAULT])
+@pytest.fixture(scope="module", params=EVERY_SANDBOX)
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with closing(open_sandbox(request.param)) as opened:
+    need(request.param)
+    limits = replace(LIMITS[request.param], output_bytes=Limits().output_bytes)
+    with closing(open_sandbox(request.param, IMAGE, limits)) as opened:
         yield opened
 
 
@@ -51,3 +55,22 @@ def test_a_closed_one_begins_anew(tool: CodeTool) -> None:
     tool.run(code="x = 1")
     tool.close()
     assert "NameError" in tool.run(code="x")
+
+
+def test_it_tells_what_python_there_is(tool: CodeTool, sandbox: Sandbox) -> None:
+    assert tool.description.endswith(sandbox.python)
+    assert "{" not in tool.description
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "x = 'a' * 10**10", "while True: print('x' * 1000)"])
+def test_names_outlive_code_that_is_stopped(tool: CodeTool, code: str) -> None:
+    tool.run(code="x = 1")
+    tool.run(code="x += 1")
+    assert tool.run(code=f"x = 5\n{code}").endswith(f"\n{UNCHANGED}")
+    assert tool.run(code="x") == "2"
+
+
+def test_code_of_a_journal_that_was_stopped_costs_no_names(tool: CodeTool) -> None:
+    for code in ("x = 1", "y = 'a' * 10**10", "y = 2"):
+        tool.replayed({"code": code})
+    assert tool.run(code="x, y") == "(1, 2)"
