@@ -11,6 +11,7 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -64,8 +65,10 @@ class ContainerSandbox(Sandbox):
         return session
 
     def close(self) -> None:
-        for session in list(self._sessions):
-            session.close()
+        sessions = list(self._sessions)
+        if sessions:  # side by side: each takes part of a second, and a worker that stops has few
+            with ThreadPoolExecutor(len(sessions)) as threads:
+                list(threads.map(Session.close, sessions))
 
 
 class ContainerSession(Session):
