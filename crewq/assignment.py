@@ -121,11 +121,11 @@ async def _carry_out(host: Host, assignment: Assignment) -> Done:
         return Done(brief.skipped(), [], skipped=True)
     coworkers = [as_coworker(host, one, attempt, callbacks.step_of(one.agent)) for one in assignment.coworkers]
     more = delegation_tools(brief, coworkers)
-    with equipped(host, post, attempt, callbacks.step_of(post.agent), more) as given:
+    async with equipped(host, post, attempt, callbacks.step_of(post.agent), more) as given:
         checks = checks_of(host, attempt, brief, given.model)
         answer = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token, checks)
         await _written(host, brief.task, answer.output)
-        await callbacks.task(answer.output)
+        await callbacks.task(answer.output.model_copy(update={"messages": answer.messages}))
     return Done(answer.output, answer.messages)
 
 

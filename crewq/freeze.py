@@ -17,11 +17,22 @@ from crewq.model import BaseLLM
 from crewq.outputs import OutputFormat
 from crewq.references import fields_of, is_function, main_queue, reference_of
 from crewq.settings import Settings
-from crewq.spec import ASK_COWORKER, DELEGATE_WORK, AgentSpec, CrewSpec, GuardrailSpec, LLMSpec, Process, TaskSpec
+from crewq.spec import (
+    ASK_COWORKER,
+    DELEGATE_WORK,
+    AgentSpec,
+    CrewSpec,
+    GuardrailSpec,
+    LLMSpec,
+    Process,
+    ServerSpec,
+    TaskSpec,
+)
 from crewq.tools import BaseTool, ToolSpec
 
 SANDBOX = "monty"
 SANDBOX_PACKAGE = "pydantic_monty"
+MCP_PACKAGE = "mcp"
 
 
 class Plan(NamedTuple):
@@ -124,6 +135,7 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
         backstory=agent.backstory,
         llm=_llm(agent, settings),
         tools=_tools(agent.tools, owner, settings),
+        mcps=_servers(agent, settings),
         max_iter=agent.max_iter,
         max_rpm=agent.max_rpm,
         max_execution_time=agent.max_execution_time,
@@ -158,6 +170,12 @@ def _llm(agent: Agent, settings: Settings) -> LLMSpec:
 def _key_variable(model: str) -> str:
     provider = model.partition("/")[0] if "/" in model else "openai"
     return f"{provider.upper().replace('-', '_')}_API_KEY"
+
+
+def _servers(agent: Agent, settings: Settings) -> tuple[ServerSpec, ...]:
+    if agent.mcps and settings.embedded and find_spec(MCP_PACKAGE) is None:
+        raise errors.McpMissing(agent=agent.role)
+    return tuple(server.spec() for server in agent.mcps)
 
 
 def _sandbox(agent: Agent) -> str:

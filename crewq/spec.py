@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -54,6 +56,36 @@ class LLMSpec(Frozen):
     fields: dict[str, Any] = Field(default_factory=dict)
 
 
+class ServerSpec(Frozen):
+    """A server of tools that speaks MCP. It never holds a key: `${NAME}` in a text stands for that variable of the worker's
+    environment. Times are in seconds.
+
+    Fields:
+        transport: how it is spoken to.
+        command, args, env: of a process that the worker starts.
+        url, headers, verify: of a server elsewhere.
+        allowed: the tools that the agent is given; None: all but those that are
+        blocked: not given.
+    """
+
+    transport: Literal["stdio", "http", "sse"]
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    url: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+    verify: bool | str = True
+    allowed: tuple[str, ...] | None = None
+    blocked: tuple[str, ...] = ()
+    connect_timeout: float
+    call_timeout: float
+
+    @property
+    def label(self) -> str:
+        """What to call it where a person reads: nothing of it that may be private."""
+        return PurePath(self.command).name or urlsplit(self.url).hostname or self.url
+
+
 class AgentSpec(Frozen):
     """An agent: who it is, what it may use, and how far it may go. Times are in seconds."""
 
@@ -62,6 +94,7 @@ class AgentSpec(Frozen):
     backstory: str
     llm: LLMSpec
     tools: tuple[ToolSpec, ...] = ()
+    mcps: tuple[ServerSpec, ...] = ()
     max_iter: int = 25
     max_rpm: int | None = None
     max_execution_time: float | None = None
@@ -208,6 +241,7 @@ __all__ = [
     "GuardrailSpec",
     "LLMSpec",
     "Process",
+    "ServerSpec",
     "TaskSpec",
     "templates",
 ]

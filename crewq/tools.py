@@ -99,14 +99,17 @@ class BaseTool(BaseModel, ABC):
 
     def schema_for_model(self) -> dict[str, Any]:
         """Its description in the form of OpenAI's function calling."""
-        assert self.args_schema is not None
-        parameters = self.args_schema.model_json_schema()
+        parameters = self._parameters()
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
         return {
             "type": "function",
             "function": {"name": self.public_name, "description": self.description, "parameters": parameters},
         }
+
+    def _parameters(self) -> dict[str, Any]:
+        assert self.args_schema is not None
+        return self.args_schema.model_json_schema()
 
 
 class FunctionTool(BaseTool):

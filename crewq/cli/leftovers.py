@@ -12,7 +12,8 @@ import yaml
 
 from crewq.cli.moves import RENAMED, Leftover
 from crewq.crew import Crew
-from crewq.members import LLM, Agent, Member, Task
+from crewq.member import Member
+from crewq.members import LLM, Agent, Task
 
 KINDS: Final[dict[str, type[Member]]] = {
     "Agent": Agent,

@@ -52,7 +52,7 @@ class TaskRecord:
             worker=fields.get("worker"),
             started=_moment(fields.get("started")),
             ended=_moment(fields.get("ended")),
-            output=_output(fields.get("output")),
+            output=_output(fields.get("output"), fields.get("messages")),
             error=_error(fields.get("error")),
             usage=_usage(fields),
             repeated=int(fields.get("repeated", 0)),
@@ -167,8 +167,12 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(text) / 1000, tz=UTC) if text else None
 
 
-def _output(text: str | None) -> TaskOutput | None:
-    return TaskOutput.model_validate_json(text) if text else None
+def _output(text: str | None, messages: str | None = None) -> TaskOutput | None:
+    """An output, and the conversation that it is the end of, which is kept beside it: tasks that stand on it need none."""
+    if not text:
+        return None
+    output = TaskOutput.model_validate_json(text)
+    return output.model_copy(update={"messages": json.loads(messages)}) if messages else output
 
 
 def _error(text: str | None) -> errors.CrewqError | None:
