@@ -28,7 +28,8 @@ from crewq.spec import (
     ServerSpec,
     TaskSpec,
 )
-from crewq.tools import BaseTool, ToolSpec
+from crewq.tool_spec import ToolSpec
+from crewq.tools import BaseTool
 
 SANDBOX = "monty"
 SANDBOX_PACKAGE = "pydantic_monty"

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
+from crewq.foreign_tools import adapted
 from crewq.mcp import Server, as_server
 from crewq.member import Member
 from crewq.model import BaseLLM
@@ -162,6 +163,11 @@ class Agent(Member):
             return {**given, "llm": LLM(**given["llm"])}
         return given
 
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _adapt_tools(cls, given: Any) -> Any:
+        return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
+
     @field_validator("mcps", mode="before")
     @classmethod
     def _read_servers(cls, given: Any) -> Any:
@@ -215,6 +221,11 @@ class Task(Member):
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     _id: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _adapt_tools(cls, given: Any) -> Any:
+        return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
 
     @property
     def id(self) -> uuid.UUID:

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from crewq import errors
+from crewq.literal_keys import literal_keys
 
 # crewq's own demo crew and test doubles run on any worker without being named in CREWQ_IMPORTS.
 BUILT_IN = ("crewq.demo", "crewq.testing")
@@ -65,23 +66,52 @@ def fields_of(thing: BaseModel, what: str) -> dict[str, Any]:
     """The fields of `thing` that differ from its class's, as JSON has them: they travel with a reference to the class.
 
     Raises:
-        NotPortable: a field holds a secret, or cannot be written as JSON.
+        NotPortable: a field holds a secret or what looks like a key, or cannot be written as JSON.
     """
     for name in type(thing).model_fields:
         if isinstance(getattr(thing, name), (Secret, SecretBytes, SecretStr)):
-            raise errors.NotPortable(
-                what=what,
-                reason=f"its field {name!r} holds a secret, and secrets stay in the process that has them.",
-                advice="Read it from the environment where it is used, on the worker.",
-            )
+            raise _secret(what, f"its field {name!r} holds a secret")
     try:
-        return thing.model_dump(mode="json", exclude_defaults=True)
+        fields = thing.model_dump(mode="json", exclude_defaults=True, exclude=_made_anew(thing))
     except ValueError as error:
         raise errors.NotPortable(
             what=what,
             reason=f"its fields cannot be written as JSON ({str(error).splitlines()[0]}).",
             advice="Keep only plain values in its fields, and make the rest where it is used.",
         ) from error
+    for where in literal_keys(fields):
+        raise _secret(what, f"its field {where!r} holds what looks like a key")
+    return fields
+
+
+def _secret(what: str, reason: str) -> errors.NotPortable:
+    return errors.NotPortable(
+        what=what,
+        reason=f"{reason}, and secrets stay in the process that has them.",
+        advice="Read it from the environment where it is used, on the worker.",
+    )
+
+
+def _made_anew(thing: BaseModel) -> set[str]:
+    """The fields that hold a text that their class would give them by itself, such as a key from the environment."""
+    return {
+        name
+        for name, field in type(thing).model_fields.items()
+        if field.default_factory and not field.default_factory_takes_validated_data
+        if isinstance(text := getattr(thing, name), str) and text == field.get_default(call_default_factory=True)
+    }
+
+
+def standing_name(thing: Any) -> str | None:
+    """The reference of the name under which an object stands at the top level of a module, the one that was loaded last;
+    None: it stands nowhere. Of the script that was started only if there is no other."""
+    found = [
+        f"{module}:{name}"
+        for module, held in list(sys.modules.items())
+        for name, value in list(getattr(held, "__dict__", {}).items())
+        if value is thing and not name.startswith("__")
+    ]
+    return next((name for name in reversed(found) if not name.startswith("__main__:")), found[0] if found else None)
 
 
 def _walk(root: Any, name: str) -> Any:
@@ -184,4 +214,5 @@ __all__ = [
     "is_model_class",
     "main_queue",
     "reference_of",
+    "standing_name",
 ]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crewq import errors
 from crewq.outputs import OutputFormat
 from crewq.settings import DEFAULT_QUEUE
-from crewq.tools import ToolSpec
+from crewq.tool_spec import ToolSpec
 
 SPEC_VERSION: Final = 1
 DELEGATE_WORK, ASK_COWORKER = "delegate_work", "ask_coworker"  # the tools of an agent that has coworkers
