@@ -85,7 +85,7 @@ async def equipped(
     code = (CodeTool(sandbox=post.sandbox),) if post.sandbox else ()
     servers = {ToolServer(host, server): server for server in post.agent.mcps}
     on_token = _aloud if post.crew.stream else None
-    invoke = journalled(invoke_directly(host.tool_threads), attempt)
+    invoke = journalled(invoke_directly(host.tool_threads), attempt, cache=post.crew.cache and post.agent.cache)
     try:
         tools = await _with_servers((*post.tools, *code, *more), servers, attempt)
         yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token)

@@ -20,6 +20,7 @@ from crewq.settings import Settings
 from crewq.spec import (
     ASK_COWORKER,
     DELEGATE_WORK,
+    RUN_PYTHON,
     AgentSpec,
     CrewSpec,
     GuardrailSpec,
@@ -102,12 +103,8 @@ def modules_of(spec: CrewSpec) -> set[str]:
     for agent in spec.agents:
         named += [agent.step_callback, agent.llm.reference, *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
-        named += [
-            task.callback,
-            task.condition,
-            task.output_class,
-            *(guardrail.function for guardrail in task.guardrails),
-        ]
+        named += [task.condition, task.output_class, *task.callbacks]
+        named += [guardrail.function for guardrail in task.guardrails]
         named += [tool.reference for tool in task.tools or ()]
     return {name.partition(":")[0] for name in named if name}
 
@@ -130,6 +127,7 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
     if crew.respect_context_window is not None and "respect_context_window" not in agent.model_fields_set:
         respects = crew.respect_context_window
     owner = f"the agent {agent.role!r}"
+    _refuse_names(agent.tools, owner, agent)
     return AgentSpec(
         role=agent.role,
         goal=agent.goal,
@@ -202,7 +200,7 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
             raise errors.AgentMissing(crew=crew.name, task=_called(task, at))
         what = f"the task {_called(task, at)}"
         coworkers = staff.coworkers(task)
-        _refuse_names(agent.tools if task.tools is None else task.tools, what, coworkers)
+        _refuse_names(agent.tools if task.tools is None else task.tools, what, agent, coworkers)
         answer = task.answer_class
         yield TaskSpec(
             key=keys[at],
@@ -220,12 +218,17 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
             output_file=task.output_file,
             create_directory=task.create_directory,
             markdown=task.markdown,
-            callback=_callback(task.callback, f"The callback of {what}", settings),
+            callbacks=tuple(_callbacks(task, what, settings)),
             guardrails=tuple(_guardrails(task, what, settings)),
             guardrail_max_retries=task.guardrail_max_retries,
             human_input=task.human_input,
             condition=_condition(crew, at, settings),
         )
+
+
+def _callbacks(task: Task, what: str, settings: Settings) -> Iterator[str]:
+    for function in filter(None, (task.callback, *task.callbacks)):
+        yield _function(function, f"The callback of {what}", settings)
 
 
 def _guardrails(task: Task, what: str, settings: Settings) -> Iterator[GuardrailSpec]:
@@ -337,16 +340,20 @@ def _tools(tools: Sequence[BaseTool], owner: str, settings: Settings) -> tuple[T
     return specs
 
 
-def _refuse_names(tools: Sequence[BaseTool], owner: str, coworkers: Sequence[int]) -> None:
-    """Those of the tools that come with coworkers."""
+def _refuse_names(tools: Sequence[BaseTool], owner: str, agent: Agent, coworkers: Sequence[int] = ()) -> None:
+    """Those of the tools that come with coworkers, and with code execution."""
+    taken = {DELEGATE_WORK, ASK_COWORKER} if coworkers else set()
+    taken |= {RUN_PYTHON} if agent.allow_code_execution else set()
     for tool in tools:
-        if coworkers and tool.public_name in (DELEGATE_WORK, ASK_COWORKER):
+        if tool.public_name in taken:
             raise errors.DuplicateToolName(owner=owner, tool=tool.public_name)
 
 
 def _callback(function: Callable[..., Any] | None, what: str, settings: Settings) -> str | None:
-    if function is None:
-        return None
+    return None if function is None else _function(function, what, settings)
+
+
+def _function(function: Callable[..., Any], what: str, settings: Settings) -> str:
     if not is_function(function):
         raise errors.NotPortable(
             what=what,

@@ -183,7 +183,8 @@ class Task(Member):
         output_pydantic, output_json: the answer must fit this class, and comes back as one (or as its dict).
         output_file: written by the worker, below CREWQ_OUTPUT_DIR.
         config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
-        callback: called in the worker with the `TaskOutput`; it travels by its name, so it must be a module's function.
+        callback, callbacks: called in the worker with the `TaskOutput`, one after the other; they travel by their names, so
+            they must be functions of a module. (`callbacks` is CrewAI's name in YAML.)
         guardrail, guardrails: what each answer must pass, in order, before it counts (`guardrails` wins): functions of
             the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
         guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
@@ -213,6 +214,7 @@ class Task(Member):
     create_directory: bool = True
     markdown: bool = False
     callback: Callable[..., Any] | None = None
+    callbacks: list[Callable[..., Any]] = Field(default_factory=list)
     guardrail: Guardrail | Sequence[Guardrail] | None = None
     guardrails: Guardrail | Sequence[Guardrail] | None = None
     guardrail_max_retries: int = Field(default=3, ge=0)

@@ -7,11 +7,13 @@ resolved only if the worker may load the module *and* the object is of the kind 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -103,15 +105,52 @@ def _made_anew(thing: BaseModel) -> set[str]:
 
 
 def standing_name(thing: Any) -> str | None:
-    """The reference of the name under which an object stands at the top level of a module, the one that was loaded last;
-    None: it stands nowhere. Of the script that was started only if there is no other."""
-    found = [
-        f"{module}:{name}"
-        for module, held in list(sys.modules.items())
-        for name, value in list(getattr(held, "__dict__", {}).items())
-        if value is thing and not name.startswith("__")
-    ]
-    return next((name for name in reversed(found) if not name.startswith("__main__:")), found[0] if found else None)
+    """The reference of the name that an object was given at the top level of a module, once and for all; None: it has none.
+
+    A variable of a loop or one that is set again leads to another object in another process, and an import to where the
+    object was made.
+    """
+    for module, held in list(sys.modules.items()):
+        if getattr(held, "__name__", None) == module:  # not an alias, as that of multiprocessing for __main__
+            names = [name for name, value in list(vars(held).items()) if value is thing]
+            if found := next((name for name in names if _is_given_once(held, name)), None):
+                return f"{module}:{found}"
+    return None
+
+
+def _is_given_once(module: ModuleType, name: str) -> bool:
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    given = [node for node in _of_module(tree) if name in _names_given(node)]
+    return len(given) == 1 and any(
+        given[0] in (node, *ast.iter_child_nodes(node)) for node in tree.body if _gives(node)
+    )
+
+
+def _of_module(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one that belong to the same scope."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            yield from _of_module(child)
+
+
+def _names_given(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [alias.asname or alias.name.partition(".")[0] for alias in names]
+    return []
+
+
+def _gives(statement: ast.stmt) -> bool:
+    """Whether a statement is `name = ...`, or a function whose decorator makes the object."""
+    return isinstance(statement, (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef))
 
 
 def _walk(root: Any, name: str) -> Any:

@@ -24,6 +24,7 @@ from crewq.tool_spec import ToolSpec
 
 SPEC_VERSION: Final = 1
 DELEGATE_WORK, ASK_COWORKER = "delegate_work", "ask_coworker"  # the tools of an agent that has coworkers
+RUN_PYTHON: Final = "run_python"  # the tool of one that may run code
 PLAN_KEY: Final = "plan"  # that of the task in which a crew with `planning` plans; other keys have a colon
 
 
@@ -148,7 +149,7 @@ class TaskSpec(Frozen):
     output_file: str | None = None
     create_directory: bool = True
     markdown: bool = False
-    callback: str | None = None
+    callbacks: tuple[str, ...] = ()
     guardrails: tuple[GuardrailSpec, ...] = ()
     guardrail_max_retries: int = 3
     human_input: bool = False
@@ -234,6 +235,7 @@ __all__ = [
     "ASK_COWORKER",
     "DELEGATE_WORK",
     "PLAN_KEY",
+    "RUN_PYTHON",
     "SPEC_VERSION",
     "AgentSpec",
     "CrewSpec",

@@ -92,7 +92,7 @@ class ToolServer:
                 advice=f"Those that it has: {', '.join(offers) or 'none'}.",
             )
         given = [offers[name] for name in offers if name in wanted and name not in server.blocked]
-        return [McpTool.of(offer, self._call, offer.name) for offer in given]
+        return [McpTool.of(offer, self._call, f"{digest} {offer.name}") for offer in given]
 
     def close(self) -> None:
         """Leave it, without waiting for its end."""
@@ -125,7 +125,7 @@ def told_apart(tools: Iterable[McpTool], taken: Iterable[str], server: ServerSpe
         while name in names:
             name, at = (prefixed if at == 1 else tool_name(f"{at}_{prefixed}")), at + 1
         names.add(name)
-        found.append(tool if name == tool.public_name else McpTool.of(tool.offer, tool.call, name))
+        found.append(tool if name == tool.public_name else tool.model_copy(update={"name": name}))
     return found
 
 

@@ -15,6 +15,7 @@ from crewq.tools import BaseTool, FunctionTool
 # Of a tool of another framework's: what it makes of itself anew, and what it counts.
 NOT_TO_GIVE: Final = {
     "args_schema", "cache_function", "callbacks", "coroutine", "current_usage_count", "description_updated", "func",
+    "result_schema",
 }  # fmt: skip
 
 

@@ -62,10 +62,18 @@ class McpTool(BaseTool):
         """Nothing is to be derived: the server has described it."""
 
     @classmethod
-    def of(cls, offer: Offer, call: CallTool, name: str) -> McpTool:
-        """The tool that a server offers, called `name` here."""
-        described = {"name": name, "description": offer.description or offer.name, "idempotent": offer.idempotent}
-        return cls(offer=offer, call=call, **described)
+    def of(cls, offer: Offer, call: CallTool, source: str = "") -> McpTool:
+        """The tool that a server offers.
+
+        Args:
+            offer: how the server describes it.
+            call: calls it.
+            source: what tells it from the tools of other servers.
+        """
+        described = {"name": offer.name, "description": offer.description or offer.name, "idempotent": offer.idempotent}
+        made = cls(offer=offer, call=call, **described)
+        made._source = source
+        return made
 
     def parse(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)

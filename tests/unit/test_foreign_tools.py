@@ -15,7 +15,7 @@ from crewq.tool_spec import ToolSpec
 from crewq.tools import BaseTool
 from tests.unit import foreign, parts
 from tests.unit.foreign import ByJson, Greeter, Plain, Scraper
-from tests.unit.parts import IMPORTS, Multiply
+from tests.unit.parts import Multiply
 
 HERE = "tests.unit.foreign"
 THERE = Imports((HERE,))
@@ -216,7 +216,19 @@ def test_what_does_not_look_like_one_does() -> None:
     assert ToolSpec.of(Texted(**fields)).fields == fields
 
 
-def test_a_thing_is_found_under_its_name() -> None:
-    assert standing_name(foreign.plain) == f"{HERE}:plain"
+for looped in [Plain()]:
+    assert looped.run("x") == "x"
+twice = Plain()
+held = twice
+twice = Plain()
+given: Any = Plain()
+
+
+def test_a_thing_is_found_under_a_name_that_it_keeps() -> None:
+    assert standing_name(given) == f"{__name__}:given"
+    assert standing_name(foreign.repeat) == f"{HERE}:repeat"
+    assert standing_name(looped) is None
+    assert standing_name(twice) is None
+    assert standing_name(held) == f"{__name__}:held"
     assert standing_name(Plain()) is None
-    assert IMPORTS.resolve(f"{parts.HERE}:WRITER", lambda thing: True, "it") is parts.WRITER
+    assert standing_name(foreign.plain) == f"{HERE}:plain"

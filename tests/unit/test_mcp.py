@@ -151,7 +151,7 @@ async def never(name: str, arguments: dict[str, Any]) -> str:
 
 
 def test_tools_of_equal_names_are_told_apart() -> None:
-    theirs = [McpTool.of(Offer(name=name), never, name) for name in ("find", "Find", "list", "uvx_find")]
+    theirs = [McpTool.of(Offer(name=name), never) for name in ("find", "Find", "list", "uvx_find")]
     found = told_apart(theirs, ["find", "run_python"], HERE.spec())
     assert [tool.public_name for tool in found] == ["uvx_find", "2_uvx_find", "list", "uvx_uvx_find"]
     assert [tool.offer.name for tool in found] == ["find", "Find", "list", "uvx_find"]
@@ -159,10 +159,10 @@ def test_tools_of_equal_names_are_told_apart() -> None:
 
 def test_a_tool_is_described_as_its_server_does() -> None:
     schema = {"type": "object", "properties": {"at": {"type": "integer"}}, "required": ["at"], "title": "X"}
-    made = McpTool.of(Offer(name="Get-It", description="Gets it.", parameters=schema), never, "Get-It")
+    made = McpTool.of(Offer(name="Get-It", description="Gets it.", parameters=schema), never)
     described = made.schema_for_model()["function"]
     assert (described["name"], described["description"]) == ("get_it", "Gets it.")
     assert described["parameters"] == {"type": "object", "properties": schema["properties"], "required": ["at"]}
     assert made.parse({"at": "as it is", "more": [1]}) == {"at": "as it is", "more": [1]}
     assert not made.idempotent
-    assert McpTool.of(Offer(name="x", idempotent=True), never, "x").idempotent
+    assert McpTool.of(Offer(name="x", idempotent=True), never).idempotent

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, SkipValidation
 
 from crewq.agent.sandbox import Execution, Sandbox, Session
+from crewq.spec import RUN_PYTHON
 from crewq.tools import BaseTool
 
 TEXT_LIMIT = 10_000  # characters of output, and again of error, that the model is shown: some 2,500 tokens each
@@ -25,7 +26,7 @@ random re sys time typing unicodedata."""
 class CodeTool(BaseTool):
     """Runs a model's code in one session of a sandbox, which is opened with the first call and belongs to one task."""
 
-    name: str = "run_python"
+    name: str = RUN_PYTHON
     description: str = DESCRIPTION
     sandbox: SkipValidation[Sandbox] = Field(exclude=True)
 
