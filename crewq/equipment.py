@@ -99,9 +99,13 @@ async def _with_servers(
 ) -> list[BaseTool]:
     """The tools, and those that servers offer."""
     found = list(tools)
-    offered = await asyncio.gather(*(server.tools(attempt) for server in servers))
-    for theirs, server in zip(offered, servers.values(), strict=True):
-        found += told_apart(theirs, [tool.public_name for tool in found], server)
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(server.tools(attempt)) for server in servers]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    for task, server in zip(asked, servers.values(), strict=True):
+        found += told_apart(task.result(), [tool.public_name for tool in found], server)
     return found
 
 

@@ -17,11 +17,12 @@ KEY_NAME: Final = re.compile(r"(^|_)key$")  # of a header or a variable of the e
 
 # How the keys of providers begin, or what they are made of.
 SECRET_SHAPE: Final = re.compile(
-    r"\b(sk-[A-Za-z0-9_-]{16,}|[srp]k_(live|test)_\w{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}"
+    r"\b(sk-(?=[\w-]*\d)[\w-]{16,}|[srp]k_(live|test)_\w{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}"
     r"|xox[abeoprs]-[\w-]{10,}|(AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|ya29\.[\w-]{20,}|hf_[A-Za-z0-9]{20,}|gsk_\w{20,}"
     r"|xai-\w{20,}|pplx-\w{20,}|tvly-[\w-]{16,}|r8_\w{20,}|npm_\w{30,}|pypi-[\w-]{30,}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
+BEARER: Final = re.compile(r"\b(bearer|basic|token)\s+(?!\$\{)\S{6,}", re.IGNORECASE)  # the value of a header
 REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # to a variable of the environment: ${NAME}
 
 
@@ -56,7 +57,7 @@ def _named(items: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _is_literal(text: str, name: str, strict: bool) -> bool:
-    if SECRET_SHAPE.search(text) or _in_url(text):
+    if SECRET_SHAPE.search(text) or _in_url(text) or (strict and BEARER.search(text)):
         return True
     return bool(text) and not REFERENCE.search(text) and _is_secret(name, strict)
 

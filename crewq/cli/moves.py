@@ -33,7 +33,7 @@ INSTEAD: Final = {
     "crewai.events": "follow a run with run.events().",
     "crewai.hooks": "use step_callback, or a model of your own (BaseLLM).",
     "crewai.tools.structured_tool": "use @tool or BaseTool.",
-    "crewai_tools": "crewq brings no such tools: wrap it in a function under @tool, or write your own.",
+    "crewai_tools": "crewq brings no such tools: keep it, and crewai-tools installed, as crewq takes them as they are.",
 }
 
 
