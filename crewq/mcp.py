@@ -157,10 +157,13 @@ def as_server(given: Any) -> Any:
     that is wanted.
 
     Raises:
-        InvalidField: it is a name of CrewAI's own catalogue.
+        InvalidField: it is none, or a name of CrewAI's own catalogue.
     """
-    if not isinstance(given, str):
+    if isinstance(given, _Server):
         return given
+    if not isinstance(given, str):
+        reason = f"{type(given).__name__} is no server: give an address, or an object of a class of crewq.mcp."
+        raise errors.InvalidField(owner="Agent", field="mcps=[...]", reason=reason)
     url, _, name = given.partition("#")
     if "://" not in url:
         reason = "it is no address; a server of CrewAI's catalogue has one too: give that, such as https://.../mcp."

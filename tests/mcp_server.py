@@ -91,7 +91,7 @@ class McpProcess:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self._notes = folder / f"{transport}.notes"
+        self._notes = folder / f"{port}.notes"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.mcp_server", str(self._notes), transport, str(port)],
             cwd=ROOT,

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from crewq import Crew, Run, Task, errors
+from crewq import LLM, Crew, Run, Task, errors
 from crewq.mcp import MCPServerHTTP, MCPServerSSE, MCPServerStdio, Server, create_static_tool_filter
 from crewq.server import Server as RedisServer
 from crewq.testing import ScriptedCall, call
 from tests.integration.crews import Repeat, agent, scripted
 from tests.integration.worker_process import ROOT, WorkerProcess, environment
 from tests.mcp_server import McpProcess
+from tests.model_server import ModelServer, calls
 from tests.waiting import until
 
 TOKEN = "TOP-SECRET-MCP-4711"
@@ -27,8 +28,8 @@ FORBIDDEN = "/usr/bin/env"
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, McpProcess]]:
     folder = tmp_path_factory.mktemp("remote")
-    with McpProcess(folder, "http") as http, McpProcess(folder, "sse") as sse:
-        yield {"http": http, "sse": sse}
+    with McpProcess(folder, "http") as http, McpProcess(folder, "sse") as sse, McpProcess(folder, "http") as mortal:
+        yield {"http": http, "sse": sse, "mortal": mortal}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,11 @@ def worker(
     monkeypatch.setenv("CREWQ_QUEUE", "mcp")
     producer_of(fleet_server.url)
     return module_worker
+
+
+@pytest.fixture
+def there(remote: dict[str, McpProcess]) -> MCPServerHTTP:
+    return MCPServerHTTP(url=remote["http"].url)
 
 
 @pytest.fixture
@@ -130,34 +136,45 @@ def test_an_address_alone_with_the_one_tool_that_is_wanted(
     assert ask(address, asked=call("pay", amount=1)).endswith("The tools there are: add.")
 
 
-def test_a_filter_keeps_tools_from_the_agent(worker: WorkerProcess, notes: Path) -> None:
-    shown = stdio(notes, tool_filter=create_static_tool_filter(["add", "pay"], blocked_tool_names=["pay"]))
-    assert ask(shown, asked=call("pay", amount=1)).endswith("The tools there are: add.")
-    wrong = stdio(notes, tool_filter=create_static_tool_filter(["addd"]))
-    assert "it has no tool called 'addd'" in refusal(wrong)
+def test_a_filter_keeps_tools_from_the_agent(worker: WorkerProcess, there: MCPServerHTTP) -> None:
+    there.tool_filter = create_static_tool_filter(["add", "pay"], blocked_tool_names=["pay"])
+    assert ask(there, asked=call("pay", amount=1)).endswith("The tools there are: add.")
+    there.tool_filter = create_static_tool_filter(["addd"])
+    assert "it has no tool called 'addd'" in refusal(there)
 
 
 def test_two_servers_with_equal_tools(
-    worker: WorkerProcess, remote: dict[str, McpProcess], local: MCPServerStdio
+    worker: WorkerProcess, remote: dict[str, McpProcess], there: MCPServerHTTP
 ) -> None:
-    both = (local, MCPServerHTTP(url=remote["http"].url))
+    both = (there, MCPServerSSE(url=remote["sse"].url))
     assert ask(*both, asked=call("127_0_0_1_add", left=2, right=2)) == "4"
-    assert remote["http"].notes[-1] == "add 2 2"
+    assert remote["sse"].notes[-1] == "add 2 2"
 
 
-def test_what_is_no_text_is_named(worker: WorkerProcess, local: MCPServerStdio) -> None:
-    assert ask(local, asked=call("picture")) == "[not shown: image, image/png]\nA cat."
+def test_what_is_no_text_is_named(worker: WorkerProcess, there: MCPServerHTTP) -> None:
+    assert ask(there, asked=call("picture")) == "[not shown: image, image/png]\nA cat."
+
+
+def test_a_model_over_http_is_told_of_its_tools(
+    worker: WorkerProcess, there: MCPServerHTTP, model_server: ModelServer
+) -> None:
+    model_server.enqueue(calls(("add", {"left": 20, "right": 22})), "It is 42.")
+    run = start(there, llm=LLM(model="openai/any", base_url=model_server.url))
+    assert run.result(60).raw == "It is 42."
+    first, second = (call.request for call in model_server.ledger)
+    described = {tool["function"]["name"]: tool["function"] for tool in first["tools"]}
+    assert described["add"]["description"] == "Add two numbers."
+    assert described["add"]["parameters"]["required"] == ["left", "right"]
+    assert second["messages"][-1]["content"] == "42"
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------------------
 
 
-def test_a_tool_that_fails_is_told_to_the_model(worker: WorkerProcess, local: MCPServerStdio) -> None:
-    assert (
-        ask(local, asked=call("refuse", reason="no such account"))
-        == "The tool refuse failed: Error executing tool refuse: no such account"
-    )
-    wrong = ask(local, asked=call("add", left="one"))
+def test_a_tool_that_fails_is_told_to_the_model(worker: WorkerProcess, there: MCPServerHTTP) -> None:
+    told = ask(there, asked=call("refuse", reason="no such account"))
+    assert told == "The tool refuse failed: Error executing tool refuse: no such account"
+    wrong = ask(there, asked=call("add", left="one"))
     assert wrong.startswith("The tool add failed:")
     assert "right" in wrong
 
@@ -169,25 +186,18 @@ def test_a_server_that_dies_is_told_to_the_model_and_started_again(
     assert run.result(60).raw == "Done."
     assert said(notes) == ["die", "add 1 2"]
     assert sum(line.startswith("started") for line in lines(notes)) == 2
-    assert ask(local, asked=call("die")).startswith(
-        f"The tool die failed: The MCP server {Path(sys.executable).name!r} failed:"
-    )
+    told = [message["content"] for message in run.result().tasks_output[0].messages if message["role"] == "tool"]
+    assert told == [f"The tool die failed: The MCP server {Path(sys.executable).name!r} failed: it has gone.", "3"]
 
 
-def test_a_remote_server_that_dies(
-    worker: WorkerProcess, tmp_path: Path, start_worker: Callable[..., WorkerProcess], worker_env: dict[str, str],
-    fleet_server: RedisServer, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    with McpProcess(tmp_path, "http") as mortal:
-        monkeypatch.setenv("CREWQ_QUEUE", "mortal")
-        env = worker_env | {"CREWQ_MCP_SERVERS": mortal.origin, "CREWQ_QUEUE": "mortal"}
-        start_worker(fleet_server.url, "-Q", "mortal", **env).ready()
-        told = ask(MCPServerHTTP(url=mortal.url), asked=call("die"))
+def test_a_remote_server_that_dies_is_told_to_the_model(worker: WorkerProcess, remote: dict[str, McpProcess]) -> None:
+    told = ask(MCPServerHTTP(url=remote["mortal"].url), asked=call("die"))
     assert told.startswith("The tool die failed: The MCP server '127.0.0.1' failed:")
 
 
-def test_a_call_that_takes_too_long(worker: WorkerProcess, notes: Path) -> None:
-    told = ask(stdio(notes, call_timeout=0.5), asked=call("sleep", seconds=60))
+def test_a_call_that_takes_too_long(worker: WorkerProcess, there: MCPServerHTTP) -> None:
+    there.call_timeout = 0.5
+    told = ask(there, asked=call("sleep", seconds=60))
     assert told.endswith("it did not answer within 0.5 s.")
 
 

@@ -47,7 +47,8 @@ def offered(tool: Any) -> bool:
     ("wrong", "said"),
     [
         (lambda: agent(mcps=["notion"]), r"Agent\(mcps=\['notion'\]\).*catalogue"),
-        (lambda: agent(mcps=[3]), r"Agent\(mcps"),
+        (lambda: agent(mcps=[3]), "int is no server"),
+        (lambda: agent(mcps=[{"command": "uvx"}]), "dict is no server"),
         (lambda: agent(mcps=HERE), r"Agent\(mcps"),
         (lambda: MCPServerHTTP(url="mcp.example.com"), "https://mcp.example.com/mcp"),
         (lambda: MCPServerHTTP(url="https://x.org", streamable=False), r"MCPServerHTTP\(streamable"),
