@@ -29,6 +29,9 @@ class TaskRecord:
     started: datetime | None = None
     ended: datetime | None = None
     output: TaskOutput | None = None
+    messages: str = (
+        ""  # the conversation that the output is the end of, as JSON: long, and wanted by few who read a run
+    )
     error: errors.CrewqError | None = None
     usage: UsageMetrics = field(default_factory=UsageMetrics)
     repeated: int = 0  # calls made a second time because a worker died while they were under way
@@ -52,7 +55,8 @@ class TaskRecord:
             worker=fields.get("worker"),
             started=_moment(fields.get("started")),
             ended=_moment(fields.get("ended")),
-            output=_output(fields.get("output"), fields.get("messages")),
+            output=_output(fields.get("output")),
+            messages=fields.get("messages", ""),
             error=_error(fields.get("error")),
             usage=_usage(fields),
             repeated=int(fields.get("repeated", 0)),
@@ -167,12 +171,8 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(text) / 1000, tz=UTC) if text else None
 
 
-def _output(text: str | None, messages: str | None = None) -> TaskOutput | None:
-    """An output, and the conversation that it is the end of, which is kept beside it: tasks that stand on it need none."""
-    if not text:
-        return None
-    output = TaskOutput.model_validate_json(text)
-    return output.model_copy(update={"messages": json.loads(messages)}) if messages else output
+def _output(text: str | None) -> TaskOutput | None:
+    return TaskOutput.model_validate_json(text) if text else None
 
 
 def _error(text: str | None) -> errors.CrewqError | None:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from crewq import Agent, Crew, CrewOutput, Run, Task, TaskOutput, errors
+from crewq.producer import connect
 from crewq.testing import call
 from tests.integration import crews
 from tests.integration.crews import Echo, Person, Prefix, Repeat, agent, crew, scripted
@@ -355,3 +356,5 @@ def test_a_result_is_used_again_in_all_tasks_of_a_crew(
     output = Crew(tasks=[task("A", first), task("B", second)], cache=crew_wide).kickoff()
     assert [done.raw for done in output.tasks_output] == ["3", "3"]
     assert notes.read_text().splitlines() == ["add 1 2"] * calls
+    exported = connect().store.export(output.run_id)
+    assert [entry["answer"] for entry in exported["journal"] if entry["kind"] == "tool"] == ["3", "3"]
