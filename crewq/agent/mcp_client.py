@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -21,7 +23,7 @@ Result = TypeVar("Result")
 CallTool: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[str]]
 
 PAGES = 100  # of a list of tools, at most: a server that never comes to an end holds nobody up
-LAST_WORDS = 600  # characters of what a server said on stderr, that an error tells
+LAST_WORDS = 600  # bytes of what a server said on stderr, that an error tells
 PARTING = 3.0  # seconds that an error waits for a server's last words
 HIDDEN = "***"
 
@@ -34,6 +36,9 @@ def load_mcp() -> Any:
     """
     import mcp
 
+    # They would log addresses, in which a key may stand, and what servers say.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
     return mcp
 
 
@@ -170,14 +175,14 @@ class Connection:
         return text
 
     async def _live(self) -> None:
-        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        with tempfile.TemporaryFile() as stderr:
             try:
                 async with _opened(self._server, stderr) as client:
                     self._client.set_result(client)
                     await self._enough.wait()
             finally:
-                stderr.seek(0)
-                self._last_words = stderr.read().strip()[-LAST_WORDS:]
+                stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - LAST_WORDS))
+                self._last_words = stderr.read().decode(errors="replace").strip()
 
     async def _answer(self, question: Coroutine[Any, Any, Result], seconds: float) -> Result:
         """What the server answers, unless it has gone: then the client would wait for ever."""
@@ -204,8 +209,9 @@ class Connection:
 
     def _gone(self, reason: str | None = None) -> McpUnreachable:
         error = None if self.task.cancelled() or not self.task.done() else self.task.exception()
-        parts = [reason or (_said(_innermost(error)) if error else "it has gone.")]
-        if isinstance(error, OSError) and self._server.command:
+        error = _innermost(error) if error else None
+        parts = [reason or (_said(error) if error else "it has gone.")]
+        if isinstance(error, OSError) and self._server.command and not self._client.done():
             parts = [f"its command {self._server.command!r} cannot be started: {error.strerror or error}."]
         if self._last_words:
             parts.append(f"Its last words: {self._last_words}")
@@ -242,13 +248,13 @@ def _filled(server: ServerSpec, environ: Mapping[str, str]) -> tuple[ServerSpec,
 
 
 @asynccontextmanager
-async def _opened(server: ServerSpec, stderr: IO[str]) -> Any:
+async def _opened(server: ServerSpec, stderr: IO[bytes]) -> Any:
     async with AsyncExitStack() as stack:
         transport = await _transport(server, stderr, stack)
         yield await stack.enter_async_context(load_mcp().Client(transport))
 
 
-async def _transport(server: ServerSpec, stderr: IO[str], stack: AsyncExitStack) -> AbstractAsyncContextManager[Any]:
+async def _transport(server: ServerSpec, stderr: IO[bytes], stack: AsyncExitStack) -> AbstractAsyncContextManager[Any]:
     if server.transport == "stdio":
         from mcp.client.stdio import StdioServerParameters, stdio_client
 

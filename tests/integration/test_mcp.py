@@ -239,8 +239,10 @@ def test_a_worker_uses_only_the_servers_that_it_is_told_of(worker: WorkerProcess
 
 
 def test_a_key_is_read_where_the_worker_runs_and_stays_there(
-    worker: WorkerProcess, notes: Path, fleet_server: RedisServer
+    worker: WorkerProcess, notes: Path, fleet_server: RedisServer, there: MCPServerHTTP
 ) -> None:
+    there.url += "?api_key=${MCP_TEST_TOKEN}"
+    assert ask(there, asked=call("add", left=2, right=2)) == "4"
     keyed = stdio(notes, env={"API_KEY": "${MCP_TEST_TOKEN}"})
     assert ask(keyed, asked=call("add", left=1, right=2)) == "3"
     with redis.Redis.from_url(fleet_server.url, decode_responses=True) as client:
