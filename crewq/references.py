@@ -112,7 +112,7 @@ def standing_name(thing: Any) -> str | None:
     """
     for module, held in list(sys.modules.items()):
         if getattr(held, "__name__", None) == module:  # not an alias, as that of multiprocessing for __main__
-            names = [name for name, value in list(vars(held).items()) if value is thing]
+            names = [name for name, value in list(getattr(held, "__dict__", {}).items()) if value is thing]
             if found := next((name for name in names if _is_given_once(held, name)), None):
                 return f"{module}:{found}"
     return None
