@@ -56,9 +56,7 @@ def load(host: Host, job: Job, claim: Claim) -> Assignment:
     post = man(host, crew, task.agent, claim.inputs, task)
     coworkers = tuple(man(host, crew, at, claim.inputs) for at in task.coworkers)
     seconds, limit = _time_left(post.agent, claim)
-    brief = Brief(
-        agent=post.agent, task=task, context=_context(crew, task, claim), cache=crew.cache, today=_first_day(claim)
-    )
+    brief = Brief(agent=post.agent, task=task, context=_context(crew, task, claim), today=_first_day(claim))
     before = claim.context.get(-1 if task.before is None else task.before, TaskOutput())
     return Assignment(job, claim.attempt, crew, brief, before, post, coworkers, seconds, limit)
 
@@ -121,11 +119,11 @@ async def _carry_out(host: Host, assignment: Assignment) -> Done:
         return Done(brief.skipped(), [], skipped=True)
     coworkers = [as_coworker(host, one, attempt, callbacks.step_of(one.agent)) for one in assignment.coworkers]
     more = delegation_tools(brief, coworkers)
-    with equipped(host, post, attempt, callbacks.step_of(post.agent), more) as given:
+    async with equipped(host, post, attempt, callbacks.step_of(post.agent), more) as given:
         checks = checks_of(host, attempt, brief, given.model)
         answer = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token, checks)
         await _written(host, brief.task, answer.output)
-        await callbacks.task(answer.output)
+        await callbacks.task(answer.output.model_copy(update={"messages": answer.messages}))
     return Done(answer.output, answer.messages)
 
 
@@ -160,7 +158,7 @@ class Callbacks:
         """Tell the task's callback and the crew's, once: what was told before a crash is not told again."""
         await asyncio.gather(*map(asyncio.wrap_future, self._steps))
         task, crew = self._assignment.brief.task, self._assignment.crew
-        for reference in dict.fromkeys(filter(None, (task.callback, crew.task_callback))):
+        for reference in dict.fromkeys(filter(None, (*task.callbacks, crew.task_callback))):
             call = self._attempt.call("tool", f"callback {reference}", reference)
             await self._attempt.make(call, partial(self._tell, reference, output, task.output_class), write=str)
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Literal, TypeVar
 
@@ -121,6 +122,7 @@ class Attempt:
         write: Callable[[Result], str],
         usage: Callable[[Result], str] = lambda result: "",
         repeatable: bool = True,
+        shared: str = "",
     ) -> tuple[str, bool]:
         """Make a call, unless it was made before.
 
@@ -130,6 +132,7 @@ class Attempt:
             write: its result as the journal keeps it.
             usage: what it used, as JSON.
             repeatable: whether it may be made again if it was under way when its worker died.
+            shared: what it has in common with the calls of other tasks whose results will do for it; see `share`.
 
         Returns:
             The result as the journal keeps it, and whether it was there already.
@@ -139,10 +142,11 @@ class Attempt:
             Exception: as `do`. The call has failed then, and may be made again: nobody paid for it.
             PersonNeeded: it was under way when its worker died, and must not be repeated.
         """
-        finding = await self._ask(lambda: self._journal.begin(call, repeatable=repeatable))
+        begin = partial(self._journal.begin, call, repeatable=repeatable, shared=shared)
+        finding = await self._ask(begin)
         while finding.word == "wait":
             await asyncio.sleep(ASK_AGAIN)
-            finding = await self._ask(lambda: self._journal.begin(call, repeatable=repeatable))
+            finding = await self._ask(begin)
         if finding.word == "answer":
             return finding.answer, True
         if finding.word == "stop":
@@ -159,6 +163,10 @@ class Attempt:
             raise
         answer = Answer(call, write(result), usage(result), time.monotonic() - began)
         return await self._ask(lambda: self._keep(answer)), False
+
+    async def share(self, shared: str, result: str) -> None:
+        """Let the calls of all tasks of the run that have `shared` in common have this result."""
+        await self._ask(lambda: self._journal.share(self._job, shared, result))
 
     async def ask_person(self, draft: TaskOutput) -> str:
         """What a person says of an answer.
@@ -240,8 +248,11 @@ class JournalledModel:
         return answer
 
 
-def journalled(invoke: Invoke, attempt: Attempt) -> Invoke:
+def journalled(invoke: Invoke, attempt: Attempt, *, cache: bool = False) -> Invoke:
     """`invoke`, with the results of tools kept, and their failures too: a tool that raised has been at work all the same.
+
+    With `cache`, the result of a call stands in for equal calls of the same tool in all tasks of the run, as in CrewAI; but
+    never for one with an effect (`idempotent=False`), and only if the tool's `cache_function` agrees.
 
     A tool may have a `replayed(arguments)`, to be told of a call that was answered from the journal and not made.
     Delegated work is no call: each call within it is kept as its own.
@@ -250,20 +261,28 @@ def journalled(invoke: Invoke, attempt: Attempt) -> Invoke:
     async def invoke_once(tool: BaseTool, arguments: dict[str, Any]) -> str:
         if isinstance(tool, Delegation):
             return await invoke(tool, arguments)
-        text = json.dumps([tool.public_name, arguments], sort_keys=True, ensure_ascii=False, default=str)
+        shared = _digest([tool._source, arguments]) if cache and tool._source and tool.idempotent else ""
         result, reused = await attempt.make(
-            attempt.call("tool", tool.public_name, hashlib.sha256(text.encode()).hexdigest()[:32]),
+            attempt.call("tool", tool.public_name, _digest([tool.public_name, arguments])),
             lambda: _outcome(invoke, tool, arguments),
             write=str,
             repeatable=tool.idempotent,
+            shared=shared,
         )
         if reused and (replayed := getattr(tool, "replayed", None)):
             replayed(arguments)
         if result.startswith(FAILED):
             raise errors.TaskError(reason=result.removeprefix(FAILED))
+        if shared and not reused and (tool.cache_function is None or tool.cache_function(arguments, result)):
+            await attempt.share(shared, result)
         return result
 
     return invoke_once
+
+
+def _digest(asked: list[Any]) -> str:
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 async def _outcome(invoke: Invoke, tool: BaseTool, arguments: dict[str, Any]) -> str:

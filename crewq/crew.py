@@ -17,7 +17,8 @@ from crewq.batch import Batch
 from crewq.fanout import new_run, start_batch
 from crewq.freeze import Plan, freeze, lent_keys, modules_of
 from crewq.handle import find
-from crewq.members import LLM, Agent, Member, Task
+from crewq.member import Member
+from crewq.members import LLM, Agent, Task
 from crewq.model import BaseLLM
 from crewq.outputs import CrewOutput, UsageMetrics
 from crewq.plan import new_tasks

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from crewq.calls import Attempt, JournalledModel, journalled
 from crewq.host import Host
 from crewq.model import Model
 from crewq.narration import Narration
-from crewq.spec import AgentSpec, CrewSpec, TaskSpec
+from crewq.spec import AgentSpec, CrewSpec, ServerSpec, TaskSpec
 from crewq.store import Call
 from crewq.template import interpolate
+from crewq.tool_servers import ToolServer, admit, told_apart
 from crewq.tools import BaseTool
 
 Spec = TypeVar("Spec", AgentSpec, TaskSpec)
@@ -49,11 +50,13 @@ def man(host: Host, crew: CrewSpec, at: int, inputs: Mapping[str, Any], task: Ta
     """Have an agent ready, for a task with tools of its own or for whatever comes.
 
     Raises:
-        ReferenceRefused, ToolBroken, ModelUnknown, SandboxUnavailable: this worker cannot.
+        ReferenceRefused, ToolBroken, ModelUnknown, SandboxUnavailable, McpRefused: this worker cannot.
     """
     agent = filled(crew.agents[at], inputs, "role", "goal", "backstory")
     specs = agent.tools if task is None or task.tools is None else task.tools
     tools = tuple(spec.build(host.settings.imports) for spec in specs)
+    for server in agent.mcps:
+        admit(host.settings, server)
     sandbox = host.sandbox(agent.sandbox) if agent.sandbox else None
     return Post(crew, at, agent, host.model(agent.llm), tools, sandbox)
 
@@ -64,10 +67,10 @@ def filled(spec: Spec, inputs: Mapping[str, Any], *fields: str) -> Spec:
     return spec.model_copy(update=texts)
 
 
-@contextmanager
-def equipped(
+@asynccontextmanager
+async def equipped(
     host: Host, post: Post, attempt: Attempt, on_step: OnStep, more: tuple[BaseTool, ...] = ()
-) -> Iterator[Equipment]:
+) -> AsyncIterator[Equipment]:
     """What an agent works with for one piece of work, whose calls are those of `attempt`; put away at the end.
 
     Args:
@@ -76,15 +79,37 @@ def equipped(
         attempt: whose calls they are.
         on_step: who is told of its steps.
         more: tools beside its own.
+
+    Raises:
+        McpRefused, McpUnreachable: a server of tools cannot be used.
     """
     code = (CodeTool(sandbox=post.sandbox),) if post.sandbox else ()
+    servers = {ToolServer(host, server): server for server in post.agent.mcps}
     on_token = _aloud if post.crew.stream else None
-    invoke = journalled(invoke_directly(host.tool_threads), attempt)
+    invoke = journalled(invoke_directly(host.tool_threads), attempt, cache=post.crew.cache and post.agent.cache)
     try:
-        yield Equipment(_model(host, post, attempt), Toolbox((*post.tools, *code, *more), invoke), on_step, on_token)
+        tools = await _with_servers((*post.tools, *code, *more), servers, attempt)
+        yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token)
     finally:
+        for server in servers:
+            server.close()
         for tool in code:
             host.tool_threads.submit(tool.close)  # which may take a moment, and the event loop has none to give
+
+
+async def _with_servers(
+    tools: tuple[BaseTool, ...], servers: Mapping[ToolServer, ServerSpec], attempt: Attempt
+) -> list[BaseTool]:
+    """The tools, and those that servers offer."""
+    found = list(tools)
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(server.tools(attempt)) for server in servers]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    for task, server in zip(asked, servers.values(), strict=True):
+        found += told_apart(task.result(), [tool.public_name for tool in found], server)
+    return found
 
 
 def _model(host: Host, post: Post, attempt: Attempt) -> Model:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from crewq import errors
@@ -17,8 +18,22 @@ from crewq.outputs import OutputFormat
 from crewq.references import fields_of, is_function, main_queue, reference_of
 from crewq.sandboxes import check
 from crewq.settings import Settings
-from crewq.spec import ASK_COWORKER, DELEGATE_WORK, AgentSpec, CrewSpec, GuardrailSpec, LLMSpec, Process, TaskSpec
-from crewq.tools import BaseTool, ToolSpec
+from crewq.spec import (
+    ASK_COWORKER,
+    DELEGATE_WORK,
+    RUN_PYTHON,
+    AgentSpec,
+    CrewSpec,
+    GuardrailSpec,
+    LLMSpec,
+    Process,
+    ServerSpec,
+    TaskSpec,
+)
+from crewq.tool_spec import ToolSpec
+from crewq.tools import BaseTool
+
+MCP_PACKAGE = "mcp"
 
 
 class Plan(NamedTuple):
@@ -88,12 +103,8 @@ def modules_of(spec: CrewSpec) -> set[str]:
         behind = agent.llm.behind.reference if agent.llm.behind else None
         named += [agent.step_callback, agent.llm.reference, behind, *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
-        named += [
-            task.callback,
-            task.condition,
-            task.output_class,
-            *(guardrail.function for guardrail in task.guardrails),
-        ]
+        named += [task.condition, task.output_class, *task.callbacks]
+        named += [guardrail.function for guardrail in task.guardrails]
         named += [tool.reference for tool in task.tools or ()]
     return {name.partition(":")[0] for name in named if name}
 
@@ -116,12 +127,14 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
     if crew.respect_context_window is not None and "respect_context_window" not in agent.model_fields_set:
         respects = crew.respect_context_window
     owner = f"the agent {agent.role!r}"
+    _refuse_names(agent.tools, owner, agent)
     return AgentSpec(
         role=agent.role,
         goal=agent.goal,
         backstory=agent.backstory,
         llm=llm_spec(agent.llm, f"of the agent {agent.role!r}", settings),
         tools=_tools(agent.tools, owner, settings),
+        mcps=_servers(agent, settings),
         max_iter=agent.max_iter,
         max_rpm=agent.max_rpm,
         max_execution_time=agent.max_execution_time,
@@ -171,6 +184,12 @@ def _key_variable(model: str) -> str:
     return f"{provider.upper().replace('-', '_')}_API_KEY"
 
 
+def _servers(agent: Agent, settings: Settings) -> tuple[ServerSpec, ...]:
+    if agent.mcps and settings.embedded and find_spec(MCP_PACKAGE) is None:
+        raise errors.McpMissing(agent=agent.role)
+    return tuple(server.spec() for server in agent.mcps)
+
+
 def _sandbox(agent: Agent, settings: Settings) -> str:
     name = agent.sandbox or settings.sandbox
     if settings.embedded:  # else it is for the workers to have it, each of which looks before a model is asked
@@ -193,7 +212,7 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
             raise errors.AgentMissing(crew=crew.name, task=_called(task, at))
         what = f"the task {_called(task, at)}"
         coworkers = staff.coworkers(task)
-        _refuse_names(agent.tools if task.tools is None else task.tools, what, coworkers)
+        _refuse_names(agent.tools if task.tools is None else task.tools, what, agent, coworkers)
         answer = task.answer_class
         yield TaskSpec(
             key=keys[at],
@@ -211,12 +230,17 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
             output_file=task.output_file,
             create_directory=task.create_directory,
             markdown=task.markdown,
-            callback=_callback(task.callback, f"The callback of {what}", settings),
+            callbacks=tuple(_callbacks(task, what, settings)),
             guardrails=tuple(_guardrails(task, what, settings)),
             guardrail_max_retries=task.guardrail_max_retries,
             human_input=task.human_input,
             condition=_condition(crew, at, settings),
         )
+
+
+def _callbacks(task: Task, what: str, settings: Settings) -> Iterator[str]:
+    for function in filter(None, (task.callback, *task.callbacks)):
+        yield _function(function, f"The callback of {what}", settings)
 
 
 def _guardrails(task: Task, what: str, settings: Settings) -> Iterator[GuardrailSpec]:
@@ -328,16 +352,20 @@ def _tools(tools: Sequence[BaseTool], owner: str, settings: Settings) -> tuple[T
     return specs
 
 
-def _refuse_names(tools: Sequence[BaseTool], owner: str, coworkers: Sequence[int]) -> None:
-    """Those of the tools that come with coworkers."""
+def _refuse_names(tools: Sequence[BaseTool], owner: str, agent: Agent, coworkers: Sequence[int] = ()) -> None:
+    """Those of the tools that come with coworkers, and with code execution."""
+    taken = {DELEGATE_WORK, ASK_COWORKER} if coworkers else set()
+    taken |= {RUN_PYTHON} if agent.allow_code_execution else set()
     for tool in tools:
-        if coworkers and tool.public_name in (DELEGATE_WORK, ASK_COWORKER):
+        if tool.public_name in taken:
             raise errors.DuplicateToolName(owner=owner, tool=tool.public_name)
 
 
 def _callback(function: Callable[..., Any] | None, what: str, settings: Settings) -> str | None:
-    if function is None:
-        return None
+    return None if function is None else _function(function, what, settings)
+
+
+def _function(function: Callable[..., Any], what: str, settings: Settings) -> str:
     if not is_function(function):
         raise errors.NotPortable(
             what=what,

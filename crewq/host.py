@@ -35,6 +35,7 @@ STORE_THREADS = 8  # a journal entry takes a fraction of a millisecond, so few t
 HASTE = 1.0  # seconds that an answer waits for Redis before it is put on disk
 LEASE_PATIENCE = 1.0  # seconds: a renewal that fails is tried again anyway
 SPECS_KEPT = 256
+GUESTS_PATIENCE = 8.0  # seconds: the client of a server of tools kills it after four
 
 
 class Host:
@@ -71,6 +72,7 @@ class Host:
         self._models: dict[str, Model] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._opening = threading.Lock()
+        self._guests: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crewq-loop", daemon=True)
 
@@ -111,6 +113,20 @@ class Host:
     def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Run a coroutine on the process's one event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def see_out(self, task: asyncio.Task[None]) -> None:
+        """Have a task of the event loop end before this process does; what becomes of it is nobody's business any more."""
+        self._guests.add(task)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._guests.discard(task)
+        if not task.cancelled():
+            task.exception()  # was looked at, as asyncio wants it
+
+    async def _all_left(self) -> None:
+        if self._guests:
+            await asyncio.wait(set(self._guests), timeout=GUESTS_PATIENCE)
 
     def spec(self, digest: str) -> CrewSpec:
         """A crew by its digest, which never changes, so it is read once.
@@ -183,6 +199,7 @@ class Host:
         self.draining.set()
         self.leases.lose_all("stopping")
         self.leases.wait_until_idle(5)
+        self.submit(self._all_left()).result()
         if "litellm" in sys.modules:
             self.submit(close_litellm()).result(timeout=5)
         for sandbox in self._sandboxes.values():

@@ -6,24 +6,16 @@ error that says so. Nothing that was written is silently ignored.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
-from crewq import errors
+from crewq.foreign_tools import adapted
+from crewq.mcp import Server, as_server
+from crewq.member import Member
 from crewq.model import BaseLLM
 from crewq.outputs import TaskOutput
 from crewq.tools import BaseTool
@@ -41,64 +33,6 @@ NOT_SPECIFIED = _NotSpecified()
 # What an answer must pass: `(output) -> (True, the output, or another text or output)` or `(False, what is wrong)`, or a
 # criterion in words, by which the agent's own model judges.
 Guardrail: TypeAlias = Callable[..., Any] | str
-
-
-class Member(BaseModel):
-    """A part of a crew: knows its own fields, those of CrewAI's that it lacks, and tells them from a slip of the pen."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        validate_assignment=True,
-        hide_input_in_errors=True,  # it may be a key
-    )
-    lacks: ClassVar[dict[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
-
-    def __init__(self, **given: Any) -> None:
-        kind = type(self).__name__
-        if "config" in type(self).model_fields:
-            given = _with_config(kind, given)
-        for name in [name for name in given if name not in type(self).model_fields]:
-            if name not in self.lacks:
-                raise _unknown(kind, name, type(self).model_fields)
-            if value := given.pop(name):
-                raise errors.UnsupportedField(owner=kind, field=f"{name}={value!r}"[:80], advice=self.lacks[name])
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise _invalid(kind, error) from error
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name not in type(self).model_fields:
-            raise _unknown(type(self).__name__, name, type(self).model_fields)
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            raise _invalid(type(self).__name__, error) from error
-
-
-def _with_config(kind: str, given: dict[str, Any]) -> dict[str, Any]:
-    """`given` and the entries of its `config`, which stand where nothing was given or None."""
-    config = given.get("config") or {}
-    if not isinstance(config, Mapping):
-        reason = f"it must be a dict, such as self.{kind.lower()}s_config['name'] in a class under @CrewBase."
-        raise errors.InvalidField(owner=kind, field="config=...", reason=reason)
-    return given | {name: value for name, value in config.items() if given.get(name) is None}
-
-
-def _invalid(kind: str, error: ValidationError) -> errors.UsageError:
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, errors.UsageError):
-        return cause  # of a part, which has said itself what is wrong with it
-    where = f"{'.'.join(str(part) for part in first['loc'])}=..." if first["loc"] else "..."
-    return errors.InvalidField(owner=kind, field=where, reason=f"{cause or first['msg']}.")
-
-
-def _unknown(kind: str, name: str, fields: Any) -> errors.UnknownField:
-    near = difflib.get_close_matches(name, fields, n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return errors.UnknownField(owner=kind, field=name, hint=hint, known=", ".join(fields))
 
 
 class LLM(Member):
@@ -165,6 +99,8 @@ class Agent(Member):
         max_execution_time: seconds for a task, really enforced.
         max_retry_limit: how often a task that failed is tried again. Calls already paid for are not made again.
         config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
+        mcps: servers of tools (MCP), which the worker connects to: objects of `crewq.mcp`, or addresses, of which the
+            part after a # names the one tool that is wanted.
         allow_delegation: gives it two tools: to have a coworker do a piece of work, and to ask one a question.
         allow_code_execution: gives it a tool that runs Python in a sandbox: no files, no network, no environment.
         code_execution_mode: "safe" is the only one: code of a model is never run in the worker itself.
@@ -186,7 +122,6 @@ class Agent(Member):
         "guardrail": "give it to its tasks: Task(guardrail=...).",
         "guardrail_max_retries": "it belongs to guardrail.",
         "callbacks": "use step_callback.",
-        "mcps": "give the agent the server's tools as crewq tools.",
         "apps": "give the agent tools for them.",
         "a2a": "give the agent a tool that calls the other agent.",
         "from_repository": "write the agent out.",
@@ -204,6 +139,7 @@ class Agent(Member):
     backstory: str
     llm: str | LLM | BaseLLM | None = None
     tools: list[BaseTool] = Field(default_factory=list)
+    mcps: list[Server] = Field(default_factory=list)
     max_iter: int = Field(default=25, ge=1)
     max_rpm: int | None = Field(default=None, ge=1)
     max_execution_time: float | None = Field(default=None, gt=0)
@@ -241,6 +177,16 @@ class Agent(Member):
             return {**given, "llm": LLM(**given["llm"])}
         return given
 
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _adapt_tools(cls, given: Any) -> Any:
+        return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
+
+    @field_validator("mcps", mode="before")
+    @classmethod
+    def _read_servers(cls, given: Any) -> Any:
+        return [as_server(one) for one in given] if isinstance(given, (list, tuple)) else given or []
+
 
 class Task(Member):
     """What to do. `description`, `expected_output` and `output_file` may hold `{inputs}`.
@@ -251,7 +197,8 @@ class Task(Member):
         output_pydantic, output_json: the answer must fit this class, and comes back as one (or as its dict).
         output_file: written by the worker, below CREWQ_OUTPUT_DIR.
         config: fields as a dict, as an entry of a YAML file gives them; what is given beside it goes before.
-        callback: called in the worker with the `TaskOutput`; it travels by its name, so it must be a module's function.
+        callback, callbacks: called in the worker with the `TaskOutput`, one after the other; they travel by their names, so
+            they must be functions of a module. (`callbacks` is CrewAI's name in YAML.)
         guardrail, guardrails: what each answer must pass, in order, before it counts (`guardrails` wins): functions of
             the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
         guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
@@ -281,6 +228,7 @@ class Task(Member):
     create_directory: bool = True
     markdown: bool = False
     callback: Callable[..., Any] | None = None
+    callbacks: list[Callable[..., Any]] = Field(default_factory=list)
     guardrail: Guardrail | Sequence[Guardrail] | None = None
     guardrails: Guardrail | Sequence[Guardrail] | None = None
     guardrail_max_retries: int = Field(default=3, ge=0)
@@ -289,6 +237,11 @@ class Task(Member):
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     _id: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _adapt_tools(cls, given: Any) -> Any:
+        return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
 
     @property
     def id(self) -> uuid.UUID:
@@ -347,4 +300,4 @@ def _one_argument_missing(given: Guardrail, what: str) -> str | None:
 
 Task.model_rebuild()
 
-__all__ = ["LLM", "NOT_SPECIFIED", "Agent", "ConditionalTask", "Guardrail", "Member", "Task"]
+__all__ = ["LLM", "NOT_SPECIFIED", "Agent", "ConditionalTask", "Guardrail", "Task"]

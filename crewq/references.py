@@ -7,11 +7,13 @@ resolved only if the worker may load the module *and* the object is of the kind 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -20,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from crewq import errors
+from crewq.literal_keys import literal_keys
 
 # crewq's own demo crew and test doubles run on any worker without being named in CREWQ_IMPORTS.
 BUILT_IN = ("crewq.demo", "crewq.testing")
@@ -65,23 +68,89 @@ def fields_of(thing: BaseModel, what: str) -> dict[str, Any]:
     """The fields of `thing` that differ from its class's, as JSON has them: they travel with a reference to the class.
 
     Raises:
-        NotPortable: a field holds a secret, or cannot be written as JSON.
+        NotPortable: a field holds a secret or what looks like a key, or cannot be written as JSON.
     """
     for name in type(thing).model_fields:
         if isinstance(getattr(thing, name), (Secret, SecretBytes, SecretStr)):
-            raise errors.NotPortable(
-                what=what,
-                reason=f"its field {name!r} holds a secret, and secrets stay in the process that has them.",
-                advice="Read it from the environment where it is used, on the worker.",
-            )
+            raise _secret(what, f"its field {name!r} holds a secret")
     try:
-        return thing.model_dump(mode="json", exclude_defaults=True)
+        fields = thing.model_dump(mode="json", exclude_defaults=True, exclude=_made_anew(thing))
     except ValueError as error:
         raise errors.NotPortable(
             what=what,
             reason=f"its fields cannot be written as JSON ({str(error).splitlines()[0]}).",
             advice="Keep only plain values in its fields, and make the rest where it is used.",
         ) from error
+    for where in literal_keys(fields):
+        raise _secret(what, f"its field {where!r} holds what looks like a key")
+    return fields
+
+
+def _secret(what: str, reason: str) -> errors.NotPortable:
+    return errors.NotPortable(
+        what=what,
+        reason=f"{reason}, and secrets stay in the process that has them.",
+        advice="Read it from the environment where it is used, on the worker.",
+    )
+
+
+def _made_anew(thing: BaseModel) -> set[str]:
+    """The fields that hold a text that their class would give them by itself, such as a key from the environment."""
+    return {
+        name
+        for name, field in type(thing).model_fields.items()
+        if field.default_factory and not field.default_factory_takes_validated_data
+        if isinstance(text := getattr(thing, name), str) and text == field.get_default(call_default_factory=True)
+    }
+
+
+def standing_name(thing: Any) -> str | None:
+    """The reference of the name that an object was given at the top level of a module, once and for all; None: it has none.
+
+    A variable of a loop or one that is set again leads to another object in another process, and an import to where the
+    object was made.
+    """
+    for module, held in list(sys.modules.items()):
+        if getattr(held, "__name__", None) == module:  # not an alias, as that of multiprocessing for __main__
+            names = [name for name, value in list(getattr(held, "__dict__", {}).items()) if value is thing]
+            if found := next((name for name in names if _is_given_once(held, name)), None):
+                return f"{module}:{found}"
+    return None
+
+
+def _is_given_once(module: ModuleType, name: str) -> bool:
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    given = [node for node in _of_module(tree) if name in _names_given(node)]
+    return len(given) == 1 and any(
+        given[0] in (node, *ast.iter_child_nodes(node)) for node in tree.body if _gives(node)
+    )
+
+
+def _of_module(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one that belong to the same scope."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            yield from _of_module(child)
+
+
+def _names_given(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [alias.asname or alias.name.partition(".")[0] for alias in names]
+    return []
+
+
+def _gives(statement: ast.stmt) -> bool:
+    """Whether a statement is `name = ...`, or a function whose decorator makes the object."""
+    return isinstance(statement, (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef))
 
 
 def _walk(root: Any, name: str) -> Any:
@@ -184,4 +253,5 @@ __all__ = [
     "is_model_class",
     "main_queue",
     "reference_of",
+    "standing_name",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -111,6 +112,8 @@ class Run(Handle[CrewOutput]):
 
     def _typed(self, task: TaskRecord) -> TaskOutput:
         output = task.output or TaskOutput()
+        if task.messages:
+            output = output.model_copy(update={"messages": json.loads(task.messages)})
         wanted = self._classes.get(task.index)
         if output.output_format != "pydantic" or wanted is None:
             return output

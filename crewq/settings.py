@@ -36,6 +36,7 @@ class Settings:
         redis_url: where runs are kept; None: the embedded server of the working directory.
         broker_url: where Celery's messages go; None: the same Redis.
         imports: modules whose tools, callbacks and models a worker may load.
+        mcp_servers: the servers of tools that a worker may use: commands, and beginnings of addresses.
         default_model: for agents without an `llm`.
         namespace: begins every key, so that installations can share a Redis.
         lease: how long a task stays with a worker that gives no sign of life.
@@ -52,6 +53,7 @@ class Settings:
     redis_url: str | None = None
     broker_url: str | None = None
     imports: Imports = field(default_factory=Imports)
+    mcp_servers: tuple[str, ...] = ()
     default_model: str = DEFAULT_MODEL
     namespace: str = "crewq"
     queue: str = DEFAULT_QUEUE
@@ -78,6 +80,7 @@ class Settings:
             redis_url=read.url("CREWQ_REDIS_URL", "REDIS_URL"),
             broker_url=environ.get("CREWQ_BROKER_URL") or None,
             imports=Imports(read.names("CREWQ_IMPORTS")),
+            mcp_servers=read.names("CREWQ_MCP_SERVERS"),
             default_model=next((environ[name] for name in MODEL_VARIABLES if environ.get(name)), DEFAULT_MODEL),
             namespace=environ.get("CREWQ_NAMESPACE") or standard.namespace,
             queue=environ.get("CREWQ_QUEUE") or standard.queue,

@@ -11,17 +11,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewq import errors
 from crewq.outputs import OutputFormat
 from crewq.settings import DEFAULT_QUEUE
-from crewq.tools import ToolSpec
+from crewq.tool_spec import ToolSpec
 
 SPEC_VERSION: Final = 1
 DELEGATE_WORK, ASK_COWORKER = "delegate_work", "ask_coworker"  # the tools of an agent that has coworkers
+RUN_PYTHON: Final = "run_python"  # the tool of one that may run code
 PLAN_KEY: Final = "plan"  # that of the task in which a crew with `planning` plans; other keys have a colon
 
 
@@ -56,6 +59,36 @@ class LLMSpec(Frozen):
     behind: LLMSpec | None = None
 
 
+class ServerSpec(Frozen):
+    """A server of tools that speaks MCP. It never holds a key: `${NAME}` in a text stands for that variable of the worker's
+    environment. Times are in seconds.
+
+    Fields:
+        transport: how it is spoken to.
+        command, args, env: of a process that the worker starts.
+        url, headers, verify: of a server elsewhere.
+        allowed: the tools that the agent is given; None: all but those that are
+        blocked: not given.
+    """
+
+    transport: Literal["stdio", "http", "sse"]
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    url: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+    verify: bool | str = True
+    allowed: tuple[str, ...] | None = None
+    blocked: tuple[str, ...] = ()
+    connect_timeout: float
+    call_timeout: float
+
+    @property
+    def label(self) -> str:
+        """What to call it where a person reads: nothing of it that may be private."""
+        return PurePath(self.command).name or urlsplit(self.url).hostname or self.url
+
+
 class AgentSpec(Frozen):
     """An agent: who it is, what it may use, and how far it may go. Times are in seconds."""
 
@@ -64,6 +97,7 @@ class AgentSpec(Frozen):
     backstory: str
     llm: LLMSpec
     tools: tuple[ToolSpec, ...] = ()
+    mcps: tuple[ServerSpec, ...] = ()
     max_iter: int = 25
     max_rpm: int | None = None
     max_execution_time: float | None = None
@@ -117,7 +151,7 @@ class TaskSpec(Frozen):
     output_file: str | None = None
     create_directory: bool = True
     markdown: bool = False
-    callback: str | None = None
+    callbacks: tuple[str, ...] = ()
     guardrails: tuple[GuardrailSpec, ...] = ()
     guardrail_max_retries: int = 3
     human_input: bool = False
@@ -203,6 +237,7 @@ __all__ = [
     "ASK_COWORKER",
     "DELEGATE_WORK",
     "PLAN_KEY",
+    "RUN_PYTHON",
     "SPEC_VERSION",
     "AgentSpec",
     "CrewSpec",
@@ -210,6 +245,7 @@ __all__ = [
     "GuardrailSpec",
     "LLMSpec",
     "Process",
+    "ServerSpec",
     "TaskSpec",
     "templates",
 ]

@@ -12,10 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 
 from crewq import errors
-from crewq.references import Imports, fields_of, reference_of
 
 NAME_LIMIT = 64  # what providers accept as the name of a function
 
@@ -36,7 +35,8 @@ class BaseTool(BaseModel, ABC):
         result_as_answer: its result ends the task, as its output.
         max_usage_count: how often one task may call it; None: no limit.
         cache_function: `(arguments, result) -> bool`, whether a result may be reused within a crew that has `cache=True`.
-        idempotent: whether a call that was under way when a worker died may simply be made again.
+        idempotent: whether a call may simply be made again: one that was under way when a worker died is, and where it may
+            not be, no result is reused either.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -48,6 +48,8 @@ class BaseTool(BaseModel, ABC):
     max_usage_count: int | None = Field(default=None, ge=1)
     cache_function: Callable[..., bool] | None = Field(default=None, exclude=True)
     idempotent: bool = True
+
+    _source: str = PrivateAttr("")  # what it was built of in a worker: equal tools there have equal results
 
     def model_post_init(self, context: Any) -> None:
         """Derive the arguments' schema from `_run` where the class gives none."""
@@ -61,6 +63,13 @@ class BaseTool(BaseModel, ABC):
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
         """The work as a coroutine; a tool that overrides this runs on the event loop and not in a thread."""
         raise NotImplementedError(f"The tool {self.name!r} has no _arun.")
+
+    @property
+    def has_own_schema(self) -> bool:
+        """Whether its `args_schema` was given to this one object, and not by its class or the signature of `_run`."""
+        of_class = type(self).model_fields["args_schema"].default
+        given = self.args_schema
+        return given is not None and given is not of_class and not issubclass(given, _Derived)
 
     @property
     def implementation(self) -> Callable[..., Any]:
@@ -99,14 +108,17 @@ class BaseTool(BaseModel, ABC):
 
     def schema_for_model(self) -> dict[str, Any]:
         """Its description in the form of OpenAI's function calling."""
-        assert self.args_schema is not None
-        parameters = self.args_schema.model_json_schema()
+        parameters = self._parameters()
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
         return {
             "type": "function",
             "function": {"name": self.public_name, "description": self.description, "parameters": parameters},
         }
+
+    def _parameters(self) -> dict[str, Any]:
+        assert self.args_schema is not None
+        return self.args_schema.model_json_schema()
 
 
 class FunctionTool(BaseTool):
@@ -185,46 +197,4 @@ def _function_tool(function: Callable[..., Any], name: str, options: dict[str, A
     return FunctionTool(name=name, description=inspect.cleandoc(function.__doc__), func=function, **options)
 
 
-class ToolSpec(BaseModel):
-    """How a tool travels: the reference of a `@tool` function, or of a class together with its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    reference: str
-    fields: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, thing: BaseTool) -> ToolSpec:
-        """The spec of `thing`.
-
-        Raises:
-            NotPortable: no name leads to it, or a field of it holds a secret or cannot be written as JSON.
-        """
-        what = f"The tool {thing.name!r}"
-        if isinstance(thing, FunctionTool):
-            return cls(name=thing.public_name, reference=reference_of(thing, what, defined_as=thing.func))
-        reference = reference_of(type(thing), what)
-        return cls(name=thing.public_name, reference=reference, fields=fields_of(thing, what))
-
-    def build(self, imports: Imports) -> BaseTool:
-        """The tool, in a worker.
-
-        Raises:
-            ReferenceRefused: this worker may not load it, or it is not a tool.
-            ToolBroken: its class does not accept the fields that it had.
-        """
-        if self.fields is None:
-            found: BaseTool = imports.resolve(self.reference, lambda thing: isinstance(thing, BaseTool), "a tool")
-            return found
-        kind = imports.resolve(
-            self.reference, lambda thing: isinstance(thing, type) and issubclass(thing, BaseTool), "a tool class"
-        )
-        try:
-            built: BaseTool = kind(**self.fields)
-        except (ValidationError, TypeError) as error:
-            raise errors.ToolBroken(tool=self.name, reason=str(error)) from error
-        return built
-
-
-__all__ = ["BaseTool", "FunctionTool", "ToolSpec", "arguments_model", "tool", "tool_name"]
+__all__ = ["BaseTool", "FunctionTool", "arguments_model", "tool", "tool_name"]

@@ -5,6 +5,7 @@ from crewq.agent.delegation import Coworker, Delegation, Equipment, delegation_t
 from crewq.agent.guardrails import Guardrails, Judge, Verdict, judged_by
 from crewq.agent.llm import LiteLLMModel, build_model, close_litellm, load_litellm
 from crewq.agent.loop import OnStep, perform
+from crewq.agent.mcp_client import Connection, McpTool, Offer, load_mcp
 from crewq.agent.prompts import planned
 from crewq.agent.retry import RetryingModel
 from crewq.agent.review import Check, Unfit
@@ -14,6 +15,7 @@ __all__ = [
     "Answer",
     "Brief",
     "Check",
+    "Connection",
     "Coworker",
     "Delegation",
     "Equipment",
@@ -21,6 +23,8 @@ __all__ = [
     "Invoke",
     "Judge",
     "LiteLLMModel",
+    "McpTool",
+    "Offer",
     "OnStep",
     "RetryingModel",
     "Step",
@@ -35,6 +39,7 @@ __all__ = [
     "invoke_directly",
     "judged_by",
     "load_litellm",
+    "load_mcp",
     "perform",
     "planned",
 ]

@@ -19,7 +19,6 @@ class Brief:
         agent: who works on it.
         task: what is to be done.
         context: the outputs of earlier tasks that it stands on, as one text.
-        cache: whether the crew lets results of tools be reused; the agent must allow it too.
         today: the date that an agent with `inject_date` is told; None: the current one, in UTC. A run that may go on
             after midnight gives its own first day, so that the same questions are asked again.
     """
@@ -27,7 +26,6 @@ class Brief:
     agent: AgentSpec
     task: TaskSpec
     context: str = ""
-    cache: bool = False
     today: date | None = None
 
     def output(self, text: str, value: Any = None) -> TaskOutput:

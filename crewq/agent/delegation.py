@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from pydantic import Field
@@ -44,7 +44,7 @@ class Coworker:
     """
 
     agent: AgentSpec
-    equip: Callable[[str], AbstractContextManager[Equipment]]
+    equip: Callable[[str], AbstractAsyncContextManager[Equipment]]
 
 
 class Delegation(BaseTool):
@@ -68,7 +68,7 @@ class Delegation(BaseTool):
         agent = coworker.agent
         brief = replace(self.asking, agent=agent, context="", task=TaskSpec(key="", description=request, agent=0))
         try:
-            with coworker.equip(f"{self.name} {agent.role}\n{request}") as given:
+            async with coworker.equip(f"{self.name} {agent.role}\n{request}") as given:
                 async with asyncio.timeout(agent.max_execution_time):
                     done = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token)
                     return done.text

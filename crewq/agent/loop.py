@@ -49,7 +49,7 @@ async def perform(
     report = on_step or _ignore
     while True:
         reply = await conversation.ask()
-        said = await _use_tools(brief, reply, conversation, toolbox, report) if reply.calls else reply.answer
+        said = await _use_tools(reply, conversation, toolbox, report) if reply.calls else reply.answer
         if said is None:
             review.something_said()
             continue
@@ -61,11 +61,9 @@ async def perform(
             conversation.tell(str(unfit))
 
 
-async def _use_tools(
-    brief: Brief, reply: Reply, conversation: Conversation, toolbox: Toolbox, report: OnStep
-) -> str | None:
+async def _use_tools(reply: Reply, conversation: Conversation, toolbox: Toolbox, report: OnStep) -> str | None:
     """Make the calls of a reply; the result that is the answer to the task, if one is."""
-    results = await toolbox.call_all(reply.calls, cache=brief.cache and brief.agent.cache)
+    results = await toolbox.call_all(reply.calls)
     conversation.give(reply, results)
     for call, result in zip(reply.calls, results, strict=True):
         report(Step("tool", reply.thought, tool=call.name, arguments=call.arguments, result=result.text))

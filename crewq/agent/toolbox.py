@@ -59,12 +59,11 @@ class Toolbox:
         self._tools = {tool.public_name: tool for tool in tools}
         self._invoke = invoke
         self._used: dict[str, int] = dict.fromkeys(self._tools, 0)
-        self._kept: dict[tuple[str, str], str] = {}
         self._latest: tuple[str, str] | None = None
         self._repeats = 0
         self.schemas: tuple[dict[str, Any], ...] = tuple(tool.schema_for_model() for tool in self._tools.values())
 
-    async def call_all(self, calls: Sequence[ToolCall], *, cache: bool = False) -> list[ToolResult]:
+    async def call_all(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """Make the calls of one reply: side by side, unless one may end the task or is counted.
 
         Raises:
@@ -73,10 +72,10 @@ class Toolbox:
             SandboxError: there is no sandbox any more.
         """
         if self._one_by_one(calls):
-            return await self._in_turn(calls, cache)
+            return await self._in_turn(calls)
         try:
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(self.call(call, cache=cache)) for call in calls]
+                running = [group.create_task(self.call(call)) for call in calls]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in running]
@@ -85,23 +84,17 @@ class Toolbox:
         wanted = [tool for call in calls if (tool := self._tools.get(tool_name(call.name)))]
         return any(tool.result_as_answer or tool.max_usage_count is not None for tool in wanted)
 
-    async def _in_turn(self, calls: Sequence[ToolCall], cache: bool) -> list[ToolResult]:
+    async def _in_turn(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         results: list[ToolResult] = []
         for call in calls:
             over = any(result.final for result in results)
             results.append(
-                ToolResult("Not called: the task had its answer.", ok=False)
-                if over
-                else await self.call(call, cache=cache)
+                ToolResult("Not called: the task had its answer.", ok=False) if over else await self.call(call)
             )
         return results
 
-    async def call(self, call: ToolCall, *, cache: bool = False) -> ToolResult:
-        """Make one call.
-
-        Args:
-            call: what the model asks for.
-            cache: whether an earlier result of the same call may stand in for it.
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Make one call that the model asks for.
 
         Raises:
             ModelError: the model of a coworker failed.
@@ -112,7 +105,7 @@ class Toolbox:
             tool = self._named(call.name)
             arguments = self._understood(tool, call.arguments)
             self._count(tool, arguments)
-            return ToolResult(await self._result(tool, arguments, cache), final=tool.result_as_answer)
+            return ToolResult(await self._invoke(tool, arguments), final=tool.result_as_answer)
         except _Misuse as misuse:
             return ToolResult(str(misuse), ok=False)
         except (ModelError, StoreError, SandboxError):
@@ -156,15 +149,6 @@ class Toolbox:
                 f"it. The other tools: {others}."
             )
         self._used[tool.public_name] += 1
-
-    async def _result(self, tool: BaseTool, arguments: dict[str, Any], cache: bool) -> str:
-        key = _key(tool, arguments)
-        if cache and key in self._kept:
-            return self._kept[key]
-        text = await self._invoke(tool, arguments)
-        if cache and (tool.cache_function is None or tool.cache_function(arguments, text)):
-            self._kept[key] = text
-        return text
 
 
 def _decoded(text: str) -> Any:

@@ -12,7 +12,8 @@ import yaml
 
 from crewq.cli.moves import RENAMED, Leftover
 from crewq.crew import Crew
-from crewq.members import LLM, Agent, Member, Task
+from crewq.member import Member
+from crewq.members import LLM, Agent, Task
 
 KINDS: Final[dict[str, type[Member]]] = {
     "Agent": Agent,
@@ -22,7 +23,7 @@ KINDS: Final[dict[str, type[Member]]] = {
     "LLM": LLM,
 }
 ENTRIES: Final[dict[str, type[Member]]] = {"agents": Agent, "tasks": Task}  # by the name of a YAML file
-OF_TASKS: Final = {"callbacks", "condition"}  # that their YAML, and a ConditionalTask, have besides fields
+OF_TASKS: Final = {"condition"}  # that a ConditionalTask has besides fields
 DEPENDS: Final = re.compile(r"""(?:^|["'])\s*(crewai(?:-tools)?)(?=[\[<>=!~"',;\s]|$)""")
 IGNORED: Final = "CrewAI ignores it, and crewq has no such field."
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 # Where the names of a CrewAI module are; those of any other module of it are in `crewq` itself.
-HOMES: Final = {"crewai.project": "crewq.project", "crewai.tools": "crewq.tools"}
+HOMES: Final = {"crewai.mcp": "crewq.mcp", "crewai.project": "crewq.project", "crewai.tools": "crewq.tools"}
 MODULES: Final = {"crewai": "crewq", **HOMES}
 RENAMED: Final = {"BaseAgent": "Agent"}
 FROM: Final = re.compile(rb"from\s+(crewai[\w.]*)")
@@ -28,11 +28,12 @@ INSTEAD: Final = {
     "crewai.Knowledge": "give the agent a tool that searches it.",
     "crewai.knowledge": "give the agent a tool that searches it.",
     "crewai.project.cache_handler": "set Crew(cache=True); a tool's cache_function says which results are kept.",
+    "crewai.mcp.create_dynamic_tool_filter": "use create_static_tool_filter.",
     "crewai.utilities.events": "follow a run with run.events().",
     "crewai.events": "follow a run with run.events().",
     "crewai.hooks": "use step_callback, or a model of your own (BaseLLM).",
     "crewai.tools.structured_tool": "use @tool or BaseTool.",
-    "crewai_tools": "crewq brings no such tools: wrap it in a function under @tool, or write your own.",
+    "crewai_tools": "crewq brings no such tools: keep it, and crewai-tools installed, as crewq takes them as they are.",
 }
 
 

@@ -6,7 +6,8 @@
     │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
     │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
     │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
-    │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit
+    │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit,
+    │   │                                    KeyInServer, McpMissing
     │   ├── InputError                       MissingInputs, UnsupportedInput, InputsNotMapping, InputFileBroken,
     │   │                                    InputFileUnusable
     │   ├── ProjectError                     ConfigMissing, ConfigBroken, EntryMissing, NameUnknown, NotAProject,
@@ -29,6 +30,8 @@
     │   │                                    NotRecorded, RecordingUnusable
     │   ├── ReferenceRefused                 a name that this worker may not load, or that is not of its kind
     │   ├── ToolBroken                       a tool that cannot be built
+    │   ├── McpRefused                       a server of tools that this worker may not, or cannot, use
+    │   ├── McpUnreachable                   one that does not start or answer
     │   ├── OutputInvalid                    an answer that does not fit the schema asked for
     │   ├── GuardrailFailed                  no answer that a guardrail accepts
     │   ├── OutputFileRefused                a path outside the output directory

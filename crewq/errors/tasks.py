@@ -83,6 +83,17 @@ class ToolBroken(TaskError):
     """The tool {tool!r} could not be built in the worker: {reason}"""
 
 
+class McpRefused(TaskError):
+    """This worker does not use the MCP server {server!r}: {reason}
+    {advice}"""
+
+
+class McpUnreachable(TaskError):
+    """The MCP server {server!r} failed: {reason}"""
+
+    retryable = True
+
+
 class OutputInvalid(TaskError):
     """The answer does not fit the schema of {schema}: {reason}"""
 
@@ -150,6 +161,8 @@ __all__ = [
     "JobFailed",
     "KeyMissing",
     "KeyRejected",
+    "McpRefused",
+    "McpUnreachable",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",

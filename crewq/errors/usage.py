@@ -80,6 +80,15 @@ class LiteralKey(CrewError):
     Leave api_key out and set {variable} in the environment of the workers."""
 
 
+class KeyInServer(CrewError):
+    """The MCP server {server!r} has what looks like a literal key in {field}, and a key never leaves this process.
+    Set it as a variable in the environment of the workers, and write ${{ITS_NAME}} in its place."""
+
+
+class McpMissing(CrewError):
+    """Agent {agent!r} has mcps, but the package mcp is not installed here: pip install 'crewq[mcp]'."""
+
+
 class SandboxMissing(CrewError):
     """Agent {agent!r} has allow_code_execution=True, but the sandbox {sandbox!r} is not available here: {reason}
     {advice} Code that a model writes is never run without a sandbox."""
@@ -215,10 +224,12 @@ __all__ = [
     "InputFileUnusable",
     "InputsNotMapping",
     "InvalidField",
+    "KeyInServer",
     "KeyReused",
     "LiteralKey",
     "ManagerMissing",
     "ManagerUnfit",
+    "McpMissing",
     "MissingInputs",
     "NameUnknown",
     "NeedsItself",

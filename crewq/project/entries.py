@@ -50,11 +50,7 @@ class Entries(Mapping[str, dict[str, Any]]):
     def __getitem__(self, name: str) -> dict[str, Any]:
         if name not in self._raw:
             raise errors.EntryMissing(file=self._file, entry=name, **_nearest(name, self._raw))
-        fields = {key: self._led(name, key, value) for key, value in self._raw[name].items()}
-        callbacks = fields.get("callbacks")
-        if self._field == "tasks_config" and isinstance(callbacks, list) and len(callbacks) == 1:
-            fields["callback"] = fields.pop("callbacks")[0]  # CrewAI's name in YAML for what a Task has one of
-        return fields
+        return {key: self._led(name, key, value) for key, value in self._raw[name].items()}
 
     def __contains__(self, name: object) -> bool:
         return name in self._raw  # without making what it names

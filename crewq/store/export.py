@@ -12,6 +12,7 @@ from crewq.store.verbs import Verbs
 EXPORT_VERSION = 1
 JSON_FIELDS = frozenset({"inputs", "output", "messages", "error", "edited"})
 ALL_EVENTS = 1_000_000
+SHARED = "shared:"  # begins the results that are there for other calls too; each is also the answer of its own
 
 
 def export_run(verbs: Verbs, run: str) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def export_run(verbs: Verbs, run: str) -> dict[str, Any]:
         "crew": runs.spec(record.spec).model_dump(mode="json", exclude_defaults=True),
         "run": _parsed(about),
         "tasks": [_parsed(task) for task in tasks],
-        "journal": [_entry(name, value) for name, value in sorted(journal.items())],
+        "journal": [_entry(name, value) for name, value in sorted(journal.items()) if not name.startswith(SHARED)],
         "events": [
             event.model_dump(mode="json", exclude={"run"}) for event in runs.events(run, "0-0", count=ALL_EVENTS)
         ],

@@ -49,8 +49,14 @@ class Journal:
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
 
-    def begin(self, call: Call, *, repeatable: bool) -> Finding:
-        """Ask before a call is made. `repeatable`: it may be made again if it was under way when its worker died."""
+    def begin(self, call: Call, *, repeatable: bool, shared: str = "") -> Finding:
+        """Ask before a call is made.
+
+        Args:
+            call: the call.
+            repeatable: it may be made again if it was under way when its worker died.
+            shared: what it has in common with those calls of other tasks whose results will do; empty: none.
+        """
         word, *answer = self._verbs.begin_call(
             run=call.job.run,
             index=call.job.index,
@@ -59,6 +65,7 @@ class Journal:
             kind=call.kind,
             name=call.name,
             repeatable=int(repeatable),
+            shared=shared,
         )
         return Finding(word, *answer)  # type: ignore[arg-type]
 
@@ -101,6 +108,10 @@ class Journal:
     def fail(self, call: Call) -> None:
         """Note that a call ended without an answer: whoever makes it again repeats nothing that was in flight."""
         self._verbs.fail_call(run=call.job.run, index=call.job.index, attempt=call.attempt, call=call.id)
+
+    def share(self, job: Job, shared: str, result: str) -> None:
+        """Let the calls of all tasks of a job's run that have `shared` in common have this result."""
+        self._verbs.share_result(run=job.run, shared=shared, result=result)
 
     def find(self, call: Call) -> str | None:
         """The answer of a call, if there is one; nothing is noted."""

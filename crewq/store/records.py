@@ -29,6 +29,9 @@ class TaskRecord:
     started: datetime | None = None
     ended: datetime | None = None
     output: TaskOutput | None = None
+    messages: str = (
+        ""  # the conversation that the output is the end of, as JSON: long, and wanted by few who read a run
+    )
     error: errors.CrewqError | None = None
     usage: UsageMetrics = field(default_factory=UsageMetrics)
     repeated: int = 0  # calls made a second time because a worker died while they were under way
@@ -53,6 +56,7 @@ class TaskRecord:
             started=_moment(fields.get("started")),
             ended=_moment(fields.get("ended")),
             output=_output(fields.get("output")),
+            messages=fields.get("messages", ""),
             error=_error(fields.get("error")),
             usage=_usage(fields),
             repeated=int(fields.get("repeated", 0)),

@@ -64,7 +64,7 @@ class Verbs(Connection):
 
     @verb
     def begin_call(
-        self, *, run: str, index: int, attempt: int, call: str, kind: str, name: str, repeatable: int
+        self, *, run: str, index: int, attempt: int, call: str, kind: str, name: str, repeatable: int, shared: str
     ) -> list[str]: ...
 
     @verb
@@ -84,6 +84,9 @@ class Verbs(Connection):
 
     @verb
     def fail_call(self, *, run: str, index: int, attempt: int, call: str) -> list[str]: ...
+
+    @verb
+    def share_result(self, *, run: str, shared: str, result: str) -> int: ...
 
     @verb
     def tell_call(

@@ -64,6 +64,24 @@ class Prefix(BaseTool):
         return f"{self.prefix} {text}"
 
 
+class Framework:
+    """A tool as other frameworks have them: known by what it has."""
+
+    name = "Spell Out"
+    description = "Spells a text out."
+    args_schema = None
+
+    def __init__(self, between: str) -> None:
+        self.between = between
+
+    def _run(self, text: str) -> str:
+        note(f"spell {text}")
+        return self.between.join(text)
+
+
+spell = Framework("-")
+
+
 # -- callbacks ---------------------------------------------------------------------------------------------
 
 

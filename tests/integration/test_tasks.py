@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from crewq import Agent, Crew, CrewOutput, Run, Task, TaskOutput, errors
+from crewq.producer import connect
 from crewq.testing import call
 from tests.integration import crews
 from tests.integration.crews import Echo, Person, Prefix, Repeat, agent, crew, scripted
@@ -218,6 +219,12 @@ def test_callbacks_are_called_once_in_the_worker(fleet: WorkerProcess, notes: Pa
     assert lines[-2:] == ["on_task three", "on_task_async three"]
 
 
+def test_several_callbacks_of_a_task_are_called_one_after_another(fleet: WorkerProcess, notes: Path) -> None:
+    work = task("A", agent(scripted("three")), callbacks=[crews.on_task, crews.on_task_async])
+    Crew(tasks=[work]).kickoff()
+    assert notes.read_text().splitlines() == ["on_task three", "on_task_async three"]
+
+
 def test_a_callback_that_fails_costs_nothing(fleet: WorkerProcess) -> None:
     who = agent(scripted("fine"), step_callback=crews.failing)
     run = Crew(tasks=[task("A", who, callback=crews.failing)]).kickoff_async()
@@ -317,3 +324,37 @@ def test_a_model_that_raises_is_tried_again_and_then_fails(fleet: WorkerProcess)
     requeued = [event for event in run.events() if event.type == "task_requeued"]
     assert [event.reason for event in requeued] == ["ValueError: poisoned"]
     assert run.tasks[0].attempt == 2
+
+
+def test_a_tool_of_another_framework(fleet: WorkerProcess) -> None:
+    who = agent(Repeat(asked=call("spell_out", text="bee")), tools=[crews.spell])
+    assert Crew(tasks=[task("A", who)]).kickoff().raw == "b-e-e"
+
+
+def test_the_conversation_comes_with_the_output(fleet: WorkerProcess) -> None:
+    who = agent(scripted(call("add", left=1, right=2), "three"), tools=[crews.add])
+    work = Crew(tasks=[task("A", who), task("B", agent())])
+    output = work.kickoff()
+    first, second = output.tasks_output
+    assert [message["role"] for message in first.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert first.messages[-1]["content"] == "three"
+    assert [message["role"] for message in second.messages] == ["system", "user", "assistant"]
+    assert "tool_calls" not in second.raw  # it is the answer that later tasks are given, not the conversation
+    replayed = work.replay(Run(output.run_id).task_ids[1])
+    assert replayed.tasks_output[0].messages == first.messages
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("crew_wide", "of_agent", "calls"), [(True, True, 1), (False, True, 2), (True, False, 2)])
+def test_a_result_is_used_again_in_all_tasks_of_a_crew(
+    fleet: WorkerProcess, notes: Path, crew_wide: bool, of_agent: bool, calls: int
+) -> None:
+    adding = call("add", left=1, right=2)
+    first, second = (agent(Repeat(asked=adding), tools=[crews.add], cache=of_agent) for _ in range(2))
+    output = Crew(tasks=[task("A", first), task("B", second)], cache=crew_wide).kickoff()
+    assert [done.raw for done in output.tasks_output] == ["3", "3"]
+    assert notes.read_text().splitlines() == ["add 1 2"] * calls
+    exported = connect().store.export(output.run_id)
+    assert [entry["answer"] for entry in exported["journal"] if entry["kind"] == "tool"] == ["3", "3"]

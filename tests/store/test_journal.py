@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from crewq.events import Token
-from crewq.store import Call, Finding
+from crewq.store import Call, Finding, Job
 from tests.store.world import LEASE, ONE, PAIR, World
 
 
@@ -200,3 +200,29 @@ def test_a_piece_of_an_answer_is_told_while_its_attempt_owns_the_task(world: Wor
         ("anew", 0, "", 2),
     ]
     assert {(one.call, one.agent, one.task) for one in told} == {(call.id, "Writer", 0)}
+
+
+# -- shared results ----------------------------------------------------------------------------------------
+
+
+def test_a_shared_result_answers_equal_calls_of_other_tasks(world: World) -> None:
+    run, other = world.accept(PAIR), world.accept(ONE)
+    attempts = [world.claim(run, at).attempt for at in range(2)]
+    calls = [replace(world.call(run, index=at), attempt=attempt) for at, attempt in enumerate(attempts)]
+    journal = world.store.journal
+    assert journal.begin(calls[0], repeatable=True, shared="weather") == Finding("go")
+    assert journal.begin(calls[1], repeatable=True, shared="weather") == Finding("go")  # nobody has shared it yet
+    finish(world, calls[0], "sunny")
+    journal.share(Job(run, 0), "weather", "sunny")
+    journal.share(Job(run, 1), "weather", "rainy")
+    later = [replace(call, ordinal=1) for call in calls]
+    assert journal.begin(later[1], repeatable=True, shared="weather") == Finding("answer", "sunny")
+    assert journal.begin(later[1], repeatable=True) == Finding("answer", "sunny")  # it is this call's own now
+    assert journal.begin(later[0], repeatable=True, shared="other") == Finding("go")
+    elsewhere = replace(world.call(other), attempt=world.claim(other).attempt)
+    assert journal.begin(elsewhere, repeatable=True, shared="weather") == Finding("go")
+
+
+def test_a_result_is_not_shared_with_a_run_that_is_gone(world: World) -> None:
+    world.store.journal.share(Job("gone", 0), "weather", "sunny")
+    assert not any("gone" in key for key in world.all_keys())

@@ -327,3 +327,51 @@ async def test_a_tool_is_told_of_a_call_that_was_not_made(worker: Worker) -> Non
     worker.next()
     await use(worker, Remembering())(3)
     assert told == [{"amount": 3}]
+
+
+# -- shared results ----------------------------------------------------------------------------------------
+
+
+def counting(source: str, **fields: Any) -> tuple[BaseTool, list[int]]:
+    """A tool as a worker builds it, and what it was called with."""
+    pay, made = counted(fields.pop("failing", False), **fields)
+    pay._source = source
+    return pay, made
+
+
+def cached(worker: Worker, thing: BaseTool) -> Callable[[int], Awaitable[str]]:
+    box = Toolbox([thing], journalled(invoke_directly(worker.threads), worker.attempt, cache=True))
+
+    async def call(amount: int) -> str:
+        return (await box.call(ToolCall(id="1", name="pay", arguments=f'{{"amount": {amount}}}'))).text
+
+    return call
+
+
+async def test_with_the_cache_a_result_stands_in_for_equal_calls(worker: Worker) -> None:
+    pay, made = counting("a tool")
+    same, _ = counting("a tool")
+    other, others = counting("another tool")
+    assert [await cached(worker, pay)(amount) for amount in (3, 4, 3)] == ["paid 3", "paid 4", "paid 3"]
+    assert await cached(worker, same)(3) == "paid 3"
+    assert (made, await cached(worker, other)(3), others) == ([3, 4], "paid 3", [3])
+    assert await use(worker, pay)(3) == "paid 3"
+    assert made == [3, 4, 3]
+    worker.next()
+    assert [await cached(worker, pay)(amount) for amount in (3, 4, 3)] == ["paid 3", "paid 4", "paid 3"]
+    assert made == [3, 4, 3]
+
+
+@pytest.mark.parametrize("fields", [{"idempotent": False}, {"failing": True}])
+async def test_an_effect_and_a_failure_are_nothing_to_share(worker: Worker, fields: dict[str, Any]) -> None:
+    pay, made = counting("a tool", **fields)
+    for _ in range(2):
+        await cached(worker, pay)(3)
+    assert made == [3, 3]
+
+
+async def test_a_tool_may_object_to_its_result_being_used_again(worker: Worker) -> None:
+    pay, made = counting("a tool")
+    pay.cache_function = lambda arguments, result: arguments["amount"] > 3 and result == "paid 4"
+    assert [await cached(worker, pay)(amount) for amount in (3, 4, 3, 4)] == ["paid 3", "paid 4", "paid 3", "paid 4"]
+    assert made == [3, 4, 3]

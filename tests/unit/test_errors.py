@@ -27,7 +27,8 @@ def test_an_error_is_caught_as_what_python_calls_it() -> None:
 
 def test_only_what_may_get_better_by_itself_is_tried_again() -> None:
     assert {kind.__name__ for kind in KINDS if kind.retryable} == {
-        "ModelTimeout", "ModelUnavailable", "RateLimited", "SandboxUnavailable", "StoreFull", "StoreUnreachable",
+        "McpUnreachable", "ModelTimeout", "ModelUnavailable", "RateLimited", "SandboxUnavailable", "StoreFull",
+        "StoreUnreachable",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from crewq.references import Imports
 from crewq.settings import Settings
 from crewq.spec import CrewSpec, templates
 from crewq.testing import ScriptedModel
+from crewq.tools import tool
 from tests.unit import parts
 from tests.unit.parts import EMBEDDED, HERE, REMOTE, agent, plan, task
 
@@ -154,7 +155,7 @@ def test_every_field_of_a_task_travels() -> None:
     }  # fmt: skip
     spec = freeze(plan(task("d", **fields, callback=parts.told, output_pydantic=parts.Report)), REMOTE).tasks[0]
     assert {name: getattr(spec, name) for name in fields} == fields
-    assert (spec.description, spec.callback, spec.output_format) == ("d", f"{HERE}:told", "pydantic")
+    assert (spec.description, spec.callbacks, spec.output_format) == ("d", (f"{HERE}:told",), "pydantic")
     assert spec.output_schema == parts.Report.model_json_schema()
     assert freeze(plan(task(output_json=parts.Report)), REMOTE).tasks[0].output_format == "json"
 
@@ -168,6 +169,24 @@ def test_a_task_can_take_the_tools_of_its_agent_away() -> None:
         (),
         ["search_the_other"],
     ]
+
+
+@tool
+def run_python(code: str) -> str:
+    """Is called as the tool of who may run code."""
+    return code
+
+
+def test_a_tool_of_the_name_of_the_one_that_comes_with_code_execution() -> None:
+    coder = agent(allow_code_execution=True)
+    for crew in (
+        plan(task(by=agent(allow_code_execution=True, tools=[run_python]))),
+        plan(task(by=coder, tools=[run_python])),
+        plan(task(by=agent()), agents=[agent(allow_code_execution=True, tools=[run_python])]),
+    ):
+        with pytest.raises(errors.DuplicateToolName, match="run_python"):
+            freeze(crew, EMBEDDED)
+    assert freeze(plan(task(by=agent(tools=[run_python]))), EMBEDDED)
 
 
 def test_tools_of_one_name_are_refused() -> None:
@@ -252,6 +271,7 @@ def test_names_of_tasks_are_told_apart() -> None:
 def test_a_callback_that_cannot_travel_is_told_by_its_place(callback: Any, reason: str, settings: Any) -> None:
     for crew, place in (
         (plan(task("a", callback=callback)), r"The callback of the task 1 \('a'\)"),
+        (plan(task("a", callbacks=[parts.told, callback])), r"The callback of the task 1 \('a'\)"),
         (plan(task(by=agent(step_callback=callback))), "The step_callback of the agent 'Writer'"),
         (plan(task(), task_callback=callback), "The task_callback of the crew 'demo'"),
         (plan(task(), step_callback=callback), "The step_callback of the crew 'demo'"),

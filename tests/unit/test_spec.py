@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from crewq import errors
 from crewq.spec import SPEC_VERSION, AgentSpec, CrewSpec, LLMSpec, Process, TaskSpec
-from crewq.tools import ToolSpec
+from crewq.tool_spec import ToolSpec
 
 LLM = LLMSpec(model="m", options={"b": 1, "a": [1, {"z": None}]})
 AGENT = AgentSpec(role="R", goal="G", backstory="Zürich 🦀", llm=LLM, tools=(ToolSpec(name="t", reference="m:t"),))

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, SecretBytes, ValidationError
 
 from crewq import errors
 from crewq.references import Imports
-from crewq.tools import BaseTool, FunctionTool, ToolSpec, arguments_model, tool, tool_name
+from crewq.tool_spec import ToolSpec
+from crewq.tools import BaseTool, FunctionTool, arguments_model, tool, tool_name
 from tests.unit import parts
 from tests.unit.parts import HERE, IMPORTS, Multiply
 

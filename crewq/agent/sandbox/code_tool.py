@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, SkipValidation
 
 from crewq.agent.sandbox import Execution, Names, Sandbox, Session
+from crewq.spec import RUN_PYTHON
 from crewq.tools import BaseTool
 
 TEXT_LIMIT = 10_000  # characters of output, and again of error, that the model is shown: some 2,500 tokens each
@@ -27,7 +28,7 @@ class CodeTool(BaseTool):
     answered from a journal, they are brought back by running the same code again, silently, before the next call.
     """
 
-    name: str = "run_python"
+    name: str = RUN_PYTHON
     description: str = DESCRIPTION
     sandbox: SkipValidation[Sandbox] = Field(exclude=True)
 

@@ -15,7 +15,7 @@ from crewq.tools import BaseTool, tool
 THREADS = ThreadPoolExecutor(4, thread_name_prefix="tool")
 
 
-def brief(context: str = "", cache: bool = False, task: dict[str, Any] | None = None, **agent: Any) -> Brief:
+def brief(context: str = "", task: dict[str, Any] | None = None, **agent: Any) -> Brief:
     """A task to research crews; keywords change its agent."""
     standard: dict[str, Any] = {
         "role": "a researcher",
@@ -27,7 +27,6 @@ def brief(context: str = "", cache: bool = False, task: dict[str, Any] | None = 
         agent=AgentSpec(**(standard | agent)),
         task=TaskSpec(**({"key": "t", "description": "Count the crews.", "agent": 0} | (task or {}))),
         context=context,
-        cache=cache,
     )
 
 

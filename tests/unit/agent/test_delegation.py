@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -29,8 +29,8 @@ class Colleague:
         self._tools = tools
         self.coworker = Coworker(brief(role=role, goal=f"be a {role}", **agent).agent, self._equip)
 
-    @contextmanager
-    def _equip(self, work: str) -> Iterator[Equipment]:
+    @asynccontextmanager
+    async def _equip(self, work: str) -> AsyncIterator[Equipment]:
         self.work.append(work)
         yield Equipment(self.model, toolbox(*self._tools), self.steps.append)
 

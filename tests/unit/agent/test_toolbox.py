@@ -1,4 +1,4 @@
-"""What becomes of a call: results as text, limits, the cache, and everything that can be wrong with it."""
+"""What becomes of a call: results as text, limits, and everything that can be wrong with it."""
 
 from __future__ import annotations
 
@@ -139,40 +139,6 @@ async def test_a_third_identical_call_in_a_row_gets_a_notice() -> None:
     results = [await box.call(call) for call in (same, same, same, asked("search", '{"query": "y"}'), same)]
     assert [result.ok for result in results] == [True, True, False, True, True]
     assert "have its result" in results[2].text
-
-
-async def test_the_cache_answers_the_same_call_unless_the_tool_objects() -> None:
-    calls: list[str] = []
-
-    @tool
-    def look(at: str) -> str:
-        """Look."""
-        calls.append(at)
-        return at
-
-    kept, refused = look, look.model_copy(update={"cache_function": lambda arguments, result: result != "b"})
-    for one, expected in ((kept, ["a", "b"]), (refused, ["a", "b", "b"])):
-        calls.clear()
-        box = toolbox(one)
-        for at in ("a", "b", "a", "b"):
-            result = await box.call(asked("look", json.dumps({"at": at})), cache=True)
-            assert result.text == at
-        assert calls == expected
-
-
-async def test_without_the_cache_every_call_is_made() -> None:
-    calls: list[str] = []
-
-    @tool
-    def look() -> str:
-        """Look."""
-        calls.append("")
-        return ""
-
-    box = toolbox(look)
-    await box.call(asked("look"))
-    await box.call(asked("look"))
-    assert len(calls) == 2
 
 
 async def test_a_tool_runs_with_the_callers_context_and_off_the_loop() -> None:

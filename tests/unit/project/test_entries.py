@@ -97,7 +97,7 @@ sights:
   agent: guide
   tools: [search]
   output_pydantic: Sights
-  callbacks: [noted]
+  callbacks: [noted, noted]
   context:
 plan:
   description: Plan.
@@ -143,7 +143,7 @@ def test_names_lead_to_what_the_project_makes(folder: Folder) -> None:
     assert (sights.context, plan.context) == (None, [sights])
     assert guide.tools == sights.tools == [module.search]
     assert guide.llm is project.fast()
-    assert (guide.step_callback, sights.callback, plan.callback) == (module.note, module.note, module.note)
+    assert (guide.step_callback, sights.callbacks, plan.callback) == (module.note, [module.note] * 2, module.note)
     assert (sights.output_pydantic, plan.output_json) == (module.Trip.Sights, module.Trip.Plan)
 
 
@@ -209,7 +209,7 @@ def test_an_entry_that_is_not_there(folder: Folder) -> None:
         ("context: [sights]", "context: [sight]", r"context names 'sight', .* under @task\. Did you mean 'sights'\?"),
         ("tools: [search]", "tools: [look]", r"tools names 'look', .* under @tool\.\n *It has: search\."),
         ("output_pydantic: Sights", "output_pydantic: Plan", r"under @output_pydantic\.\n *It has: Sights\."),
-        ("callbacks: [noted]", "callbacks: [note]", r"callbacks names 'note', .* Did you mean 'noted'\?"),
+        ("callbacks: [noted, noted]", "callbacks: [noted, note]", r"callbacks names 'note', .* Did you mean 'noted'\?"),
     ],
 )
 def test_a_name_that_leads_nowhere(folder: Folder, old: str, new: str, said: str) -> None:

@@ -1,0 +1,72 @@
+"""What every part of a crew that a person writes has in common: it says what is wrong with a field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crewq import errors
+
+
+class Member(BaseModel):
+    """A part of a crew: knows its own fields, those of CrewAI's that it lacks, and tells them from a slip of the pen."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        validate_assignment=True,
+        hide_input_in_errors=True,  # it may be a key
+    )
+    lacks: ClassVar[dict[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
+
+    def __init__(self, **given: Any) -> None:
+        kind = type(self).__name__
+        if "config" in type(self).model_fields:
+            given = _with_config(kind, given)
+        for name in [name for name in given if name not in type(self).model_fields]:
+            if name not in self.lacks:
+                raise _unknown(kind, name, type(self).model_fields)
+            if value := given.pop(name):
+                raise errors.UnsupportedField(owner=kind, field=f"{name}={value!r}"[:80], advice=self.lacks[name])
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise _invalid(kind, error) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in type(self).model_fields:
+            raise _unknown(type(self).__name__, name, type(self).model_fields)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _invalid(type(self).__name__, error) from error
+
+
+def _with_config(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` and the entries of its `config`, which stand where nothing was given or None."""
+    config = given.get("config") or {}
+    if not isinstance(config, Mapping):
+        reason = f"it must be a dict, such as self.{kind.lower()}s_config['name'] in a class under @CrewBase."
+        raise errors.InvalidField(owner=kind, field="config=...", reason=reason)
+    return given | {name: value for name, value in config.items() if given.get(name) is None}
+
+
+def _invalid(kind: str, error: ValidationError) -> errors.UsageError:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, errors.UsageError):
+        return cause  # of a part, which has said itself what is wrong with it
+    where = f"{'.'.join(str(part) for part in first['loc'])}=..." if first["loc"] else "..."
+    return errors.InvalidField(owner=kind, field=where, reason=f"{cause or first['msg']}.")
+
+
+def _unknown(kind: str, name: str, fields: Any) -> errors.UnknownField:
+    near = difflib.get_close_matches(name, fields, n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return errors.UnknownField(owner=kind, field=name, hint=hint, known=", ".join(fields))
+
+
+__all__ = ["Member"]
