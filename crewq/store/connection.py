@@ -118,6 +118,9 @@ class Connection:
                     self.redo.doubt()
                 if not problem.retryable or time.monotonic() + pause > give_up or self.closing.is_set():
                     raise problem from error
+            finally:
+                if self.closing.is_set():
+                    self._disconnect()  # this thread was at work when another one closed, and has just given its own back
             # Not a poll: the pause is the back-off between two tries, cut short when the process closes.
             self.closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -180,6 +183,9 @@ class Connection:
     def close(self) -> None:
         """Give the connections back, and let whoever waits for Redis stop waiting."""
         self.closing.set()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self.client.connection_pool.disconnect(inuse_connections=False)
 
 

@@ -115,3 +115,17 @@ def test_a_closed_store_leaves_no_connection_open(redis_url: str, admin: redis.R
     assert ours() == 1
     store.close()
     until(lambda: ours() == 0)
+
+
+def test_a_store_closed_while_it_reads_leaves_no_connection_open(redis_url: str, admin: redis.Redis) -> None:
+    def readers() -> int:
+        return sum(one["name"] == "crewq-store" and one["cmd"] == "xread" for one in admin.client_list())
+
+    before = readers()
+    store = Store(Settings(redis_url=redis_url))
+    reading = threading.Thread(target=store.ends, args=("0-0", 0.5))
+    reading.start()
+    until(lambda: readers() > before)
+    store.close()
+    reading.join(10)
+    until(lambda: readers() == before)
