@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from crewq import errors, sandboxes
-from crewq.freeze import Plan, freeze, lent_keys, modules_of
-from crewq.members import LLM, Task
+from crewq.freeze import Plan, freeze, modules_of
+from crewq.members import Task
 from crewq.references import Imports
 from crewq.settings import Settings
 from crewq.spec import CrewSpec, templates
@@ -337,36 +337,6 @@ def test_a_model_with_a_secret_or_no_data_does_not_travel() -> None:
     ):
         with pytest.raises(errors.NotPortable, match=f"'my-model' of the agent 'Writer'.*{reason}"):
             freeze(plan(task(by=agent(llm=model))), REMOTE)
-
-
-# -- keys of providers -------------------------------------------------------------------------------------
-
-KEY = "sk-hunter2"
-
-
-@pytest.mark.parametrize(
-    ("model", "variable"),
-    [
-        ("gpt-4o", "OPENAI_API_KEY"),
-        ("openai/gpt-4o", "OPENAI_API_KEY"),
-        ("anthropic/claude", "ANTHROPIC_API_KEY"),
-        ("together-ai/x/y", "TOGETHER_AI_API_KEY"),
-    ],
-)
-def test_a_literal_key_is_refused_for_a_worker_elsewhere(model: str, variable: str) -> None:
-    with pytest.raises(errors.LiteralKey, match=variable) as caught:
-        freeze(plan(task(by=agent(llm=LLM(model=model, api_key=KEY)))), REMOTE)  # type: ignore[arg-type]
-    assert KEY not in str(caught.value)
-
-
-def test_a_literal_key_is_lent_to_the_worker_in_this_process_and_is_in_no_spec() -> None:
-    keyed = LLM(model="openai/gpt-4o", api_key=KEY, temperature=0.5)  # type: ignore[arg-type]
-    crew = plan(task("a", agent(llm=keyed)), task("b", agent("Other")))
-    spec = freeze(crew, EMBEDDED)
-    assert KEY not in spec.to_json()
-    assert KEY not in repr(spec)
-    assert lent_keys(crew, spec) == {spec.agents[0].llm.model_dump_json(): KEY}
-    assert lent_keys(plan(task()), freeze(plan(task()), EMBEDDED)) == {}
 
 
 # -- what else is read off a crew --------------------------------------------------------------------------
