@@ -6,7 +6,7 @@ import pytest
 
 from crewq import errors
 from crewq.store import Job
-from tests.store.world import ONE, ROW, World, output
+from tests.store.world import ONE, PAIR, ROW, World, output
 
 
 def finish(world: World, run: str) -> tuple[Job, ...]:
@@ -131,3 +131,15 @@ def test_ten_thousand_runs_are_counted(world: World) -> None:
     assert len(jobs) == 8
     assert world.store.batches.runs(batch) == ids
     assert len(world.runs.heads(ids)) == 1000
+
+
+def test_a_run_that_was_begun_too_soon_is_released_all_the_same(world: World) -> None:
+    """By a message that was sent before Redis lost its last second, and with it that the run was released."""
+    _, (first, second), _ = world.accept_batch(2, window=1, spec=PAIR)
+    world.carry_out(second, 1)
+    assert world.states(second) == ["queued", "completed", "waiting"]
+    world.carry_out(first, 0, 1)
+    claim = world.claim(first, 2)
+    assert world.runs.complete(Job(first, 2), claim.attempt, output()).ready == (Job(second, 0),)
+    world.carry_out(second, 0, 2)
+    assert world.read(second).state == "completed"

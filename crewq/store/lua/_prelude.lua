@@ -97,7 +97,9 @@ local function release_held(batch, count, ready)
   for _ = 1, count do
     local run = redis.call('LPOP', P .. 'batch:' .. batch .. ':held')
     if not run then return end
-    if redis.call('HGET', run_key(run), 'state') == 'queued' then release_run(run, ready) end
+    -- It runs already if a message came sooner than this, as one may after Redis has lost its last second.
+    local state = redis.call('HGET', run_key(run), 'state')
+    if state == 'queued' or state == 'running' then release_run(run, ready) end
   end
 end
 
