@@ -92,14 +92,9 @@ def lent_keys(crew: Plan, spec: CrewSpec) -> dict[str, str]:
     return {
         frozen.model_dump_json(): llm.api_key.get_secret_value()
         for agent, one in zip(_staff(crew).all, spec.agents, strict=True)
-        for llm, frozen in zip(_chain(agent.llm), one.llm.chain, strict=True)
+        for llm, frozen in zip(agent.llm.chain if isinstance(agent.llm, LLM) else (), one.llm.chain, strict=False)
         if isinstance(llm, LLM) and llm.api_key is not None
     }
-
-
-def _chain(llm: str | LLM | BaseLLM | None) -> tuple[str | LLM | BaseLLM | None, ...]:
-    """An agent's model and those to ask where it fails, in the order of `LLMSpec.chain`."""
-    return (llm, *llm.fallbacks) if isinstance(llm, LLM) else (llm,)
 
 
 def modules_of(spec: CrewSpec) -> set[str]:
@@ -181,14 +176,9 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
-        return LLMSpec(
-            model=llm.model,
-            options=llm.options(),
-            rpm=llm.rpm,
-            tpm=llm.tpm,
-            max_concurrency=llm.max_concurrency,
-            fallbacks=tuple(llm_spec(one, whose, settings) for one in llm.fallbacks),
-        )
+        limits = llm.model_dump(include={"rpm", "tpm", "max_concurrency"})
+        fallbacks = tuple(llm_spec(one, whose, settings) for one in llm.fallbacks)
+        return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, **limits)
     return LLMSpec(model=llm or settings.default_model)
 
 

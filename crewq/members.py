@@ -103,6 +103,11 @@ class LLM(Member):
             raise ValueError("a key does not belong there: pass it as LLM(api_key=...), and it stays in this process")
         return given
 
+    @property
+    def chain(self) -> tuple[str | LLM | BaseLLM, ...]:
+        """Which models to ask, in order, until one answers."""
+        return (self, *self.fallbacks)
+
     def options(self) -> dict[str, Any]:
         """What is passed to litellm with each call: all that was set, but the model's name and the key."""
         named = self.model_dump(mode="json", exclude={"model", "additional_params", *NOT_SENT}, exclude_none=True)

@@ -369,22 +369,6 @@ def test_a_literal_key_is_lent_to_the_worker_in_this_process_and_is_in_no_spec()
     assert lent_keys(plan(task()), freeze(plan(task()), EMBEDDED)) == {}
 
 
-def test_limits_and_fallbacks_travel_and_so_does_a_key_of_a_fallback() -> None:
-    second = LLM(model="openai/second", api_key=KEY, seed=1)  # type: ignore[arg-type]
-    first = LLM(model="openai/first", rpm=1, tpm=2, max_concurrency=3, fallbacks=[second, "third", parts.Model()])
-    crew = plan(task(by=agent(llm=first)))
-    spec = freeze(crew, EMBEDDED)
-    frozen = spec.agents[0].llm
-    assert (frozen.rpm, frozen.tpm, frozen.max_concurrency) == (1, 2, 3)
-    assert [one.model for one in frozen.chain] == ["openai/first", "openai/second", "third", "my-model"]
-    assert (frozen.chain[1].options, frozen.chain[3].reference) == ({"seed": 1}, f"{HERE}:Model")
-    assert KEY not in spec.to_json()
-    assert lent_keys(crew, spec) == {frozen.chain[1].model_dump_json(): KEY}
-    assert modules_of(spec) == {HERE}
-    with pytest.raises(errors.LiteralKey):
-        freeze(crew, REMOTE)
-
-
 # -- what else is read off a crew --------------------------------------------------------------------------
 
 

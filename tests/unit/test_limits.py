@@ -1,11 +1,16 @@
-"""What a limit is, and how CREWQ_LIMITS says so."""
+"""What a limit is, how CREWQ_LIMITS says so, and how limits and fallbacks travel."""
 
 from __future__ import annotations
 
 import pytest
 
-from crewq import errors
+from crewq import LLM, errors
+from crewq.freeze import freeze, lent_keys, modules_of
 from crewq.limits import Limit, ModelLimit, limit_of, read_limits, tightest
+from tests.unit import parts
+from tests.unit.parts import EMBEDDED, HERE, REMOTE, agent, plan, task
+
+KEY = "sk-hunter2"
 
 
 def test_limits_are_read() -> None:
@@ -43,3 +48,19 @@ def test_of_several_the_least_counts() -> None:
     assert not limit_of("anthropic/x", limits[1:])
     assert tightest([]) == Limit()
     assert tightest([Limit(rpm=5), Limit(rpm=3, max_concurrency=1)]) == Limit(rpm=3, max_concurrency=1)
+
+
+def test_limits_and_fallbacks_travel_and_so_does_a_key_of_a_fallback() -> None:
+    second = LLM(model="openai/second", api_key=KEY, seed=1)  # type: ignore[arg-type]
+    first = LLM(model="openai/first", rpm=1, tpm=2, max_concurrency=3, fallbacks=[second, "third", parts.Model()])
+    crew = plan(task(by=agent(llm=first)))
+    spec = freeze(crew, EMBEDDED)
+    frozen = spec.agents[0].llm
+    assert (frozen.rpm, frozen.tpm, frozen.max_concurrency) == (1, 2, 3)
+    assert [one.model for one in frozen.chain] == ["openai/first", "openai/second", "third", "my-model"]
+    assert (frozen.chain[1].options, frozen.chain[3].reference) == ({"seed": 1}, f"{HERE}:Model")
+    assert KEY not in spec.to_json()
+    assert lent_keys(crew, spec) == {frozen.chain[1].model_dump_json(): KEY}
+    assert modules_of(spec) == {HERE}
+    with pytest.raises(errors.LiteralKey):
+        freeze(crew, REMOTE)
