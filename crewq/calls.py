@@ -12,8 +12,9 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Literal, TypeVar
@@ -84,6 +85,8 @@ class Attempt:
         self._failed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # ordinals, to be tried again
         self._parts: Counter[str] = Counter()
         self.fresh = threading.Event()  # set once it makes a call that no earlier attempt has made
+        self._under_way = Counter[str]()
+        self.slowed = False  # some model was to be left alone when the latest call began
 
     def part(self, name: str) -> Attempt:
         """A part of the work, whose calls are told from equal ones elsewhere: parts may go on side by side, and which of
@@ -92,6 +95,7 @@ class Attempt:
         within = f"{self._within}{name} {self._parts[name]}/"
         part = Attempt(self._journal, self._keep, self._job, self._attempt, self._threads, within)
         part.fresh = self.fresh
+        part._under_way = self._under_way
         return part
 
     def call(self, kind: Literal["model", "tool", "person"], name: str, digest: str) -> Call:
@@ -154,9 +158,11 @@ class Attempt:
         if finding.word == "doubt":
             raise PersonNeeded(call, str(errors.CallInDoubt(tool=call.name, run=call.job.run)))
         self.fresh.set()
+        self.slowed = finding.slowed
         began = time.monotonic()
         try:
-            result = await do()
+            with self._counted("made"):
+                result = await do()
         except Exception:
             if repeatable:  # else it may have had its effect all the same
                 await self._note_failure(call)
@@ -167,6 +173,23 @@ class Attempt:
     async def share(self, shared: str, result: str) -> None:
         """Let the calls of all tasks of the run that have `shared` in common have this result."""
         await self._ask(lambda: self._journal.share(self._job, shared, result))
+
+    @contextmanager
+    def _counted(self, what: str) -> Iterator[None]:
+        self._under_way[what] += 1
+        try:
+            yield
+        finally:
+            self._under_way[what] -= 1
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around the wait of a call that is not made yet."""
+        return self._counted("waiting")
+
+    @property
+    def idle(self) -> bool:
+        """Whether all its calls wait: none would be lost if it ended now."""
+        return self._under_way["made"] == self._under_way["waiting"]
 
     async def ask_person(self, draft: TaskOutput) -> str:
         """What a person says of an answer.
@@ -188,25 +211,28 @@ class Attempt:
 
 
 class JournalledModel:
-    """A model whose answers are kept.
+    """A model whose answers are kept, by what was asked and not by who answers: that is found again whoever did.
 
     Args:
-        model: who answers.
+        model: tells what can be asked.
+        name: what a person knows it by.
         attempt: whose calls they are.
-        before: what each new call waits for.
+        answers: who answers a new call.
         narrate: tells of an answer as it comes, where somebody wants that.
     """
 
     def __init__(
         self,
         model: Model,
+        name: str,
         attempt: Attempt,
-        before: Callable[[], Awaitable[None]],
+        answers: Callable[[Call], Model],
         narrate: Callable[[Call], Narration] | None = None,
     ) -> None:
         self._model = model
+        self._name = name
         self._attempt = attempt
-        self._before = before
+        self._answers = answers
         self._narrate = narrate
 
     def features(self) -> Features:
@@ -224,15 +250,15 @@ class JournalledModel:
             ModelError: as the model itself.
             NoLongerOurs: this attempt lost its task.
         """
-        call = self._attempt.call("model", request.model, request.digest())
+        call = self._attempt.call("model", self._name, request.digest())
         narration = self._narrate(call) if self._narrate and on_token else None
 
         async def ask() -> ModelAnswer:
-            await self._before()
+            model = self._answers(call)
             if narration is None:
-                return await self._model.complete(request, on_token)
+                return await model.complete(request, on_token)
             async with narration.going_on():
-                answer = await self._model.complete(request, narration)
+                answer = await model.complete(request, narration)
             await narration.complete(answer)
             return answer
 

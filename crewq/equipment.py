@@ -1,27 +1,31 @@
-"""What an agent of a crew works with in a worker: its model, its tools, its share of the calls per minute."""
+"""What an agent of a crew works with in a worker: its model within its limits, and its tools."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from crewq.agent import Coworker, Equipment, OnStep, RetryingModel, Toolbox, invoke_directly
+from crewq.agent import Coworker, Equipment, FallbackModel, OnStep, RetryingModel, Toolbox, invoke_directly
+from crewq.agent.retry import TRIES
 from crewq.agent.sandbox import Sandbox
 from crewq.agent.sandbox.code_tool import CodeTool
 from crewq.calls import Attempt, JournalledModel, journalled
 from crewq.host import Host
+from crewq.limited import LimitedModel
+from crewq.limits import Limit
 from crewq.model import Model
 from crewq.narration import Narration
-from crewq.spec import AgentSpec, CrewSpec, ServerSpec, TaskSpec
-from crewq.store import Call
+from crewq.spec import AgentSpec, CrewSpec, LLMSpec, ServerSpec, TaskSpec
+from crewq.store import Call, Demand
 from crewq.template import interpolate
 from crewq.tool_servers import ToolServer, admit, told_apart
 from crewq.tools import BaseTool
 
+TRIES_BEFORE_ANOTHER = 2  # where there is a fallback, nobody waits half a minute for a model that is down
 Spec = TypeVar("Spec", AgentSpec, TaskSpec)
 
 
@@ -33,7 +37,7 @@ class Post:
         crew: the crew.
         at: the agent's position in it.
         agent: the agent, its templates filled in.
-        model: who answers for it.
+        models: who answers for it: its model, and those to ask where that fails.
         tools: its tools, or those of the task in their place.
         sandbox: where the code that its model writes is run, if it may write any.
     """
@@ -41,7 +45,7 @@ class Post:
     crew: CrewSpec
     at: int
     agent: AgentSpec
-    model: Model
+    models: tuple[Model, ...]
     tools: tuple[BaseTool, ...]
     sandbox: Sandbox | None
 
@@ -57,8 +61,9 @@ def man(host: Host, crew: CrewSpec, at: int, inputs: Mapping[str, Any], task: Ta
     tools = tuple(spec.build(host.settings.imports) for spec in specs)
     for server in agent.mcps:
         admit(host.settings, server)
+    models = tuple(host.model(llm) for llm in agent.llm.chain)
     sandbox = host.sandbox(agent.sandbox) if agent.sandbox else None
-    return Post(crew, at, agent, host.model(agent.llm), tools, sandbox)
+    return Post(crew, at, agent, models, tools, sandbox)
 
 
 def filled(spec: Spec, inputs: Mapping[str, Any], *fields: str) -> Spec:
@@ -113,10 +118,18 @@ async def _with_servers(
 
 
 def _model(host: Host, post: Post, attempt: Attempt) -> Model:
-    """Every try is a call of its own in the journal, so none is begun for a task that was cancelled or lost meanwhile."""
-    model = JournalledModel(post.model, attempt, _turn(host, post), _narrator(host, post))
-    asked = post.agent.llm.behind or post.agent.llm
-    return model if asked.reference else RetryingModel(model)  # a model of the user's own is asked as it is
+    """Every try is a call of its own in the journal, so none is begun for a task that was cancelled or lost meanwhile. All
+    of them are calls for one answer, which is found again whichever model gave it."""
+    chain = post.agent.llm.chain
+
+    def tried(llm: LLMSpec, model: Model) -> Model:
+        kept = JournalledModel(model, llm.model, attempt, _answers(host, post, attempt, llm), _narrator(host, post))
+        if (llm.behind or llm).reference:
+            return kept  # a model of the user's own is asked as it is
+        return RetryingModel(kept, tries=TRIES if llm is chain[-1] else TRIES_BEFORE_ANOTHER)
+
+    models = [tried(llm, model) for llm, model in zip(chain, post.models, strict=True)]
+    return models[0] if len(models) == 1 else FallbackModel(models)
 
 
 def as_coworker(host: Host, post: Post, attempt: Attempt, on_step: OnStep) -> Coworker:
@@ -138,18 +151,16 @@ def _narrator(host: Host, post: Post) -> Callable[[Call], Narration]:
     return narrate
 
 
-def _turn(host: Host, post: Post) -> Callable[[], Awaitable[None]]:
-    """Waits, before a model call, until the agent's (else the crew's) calls per minute allow it, over the whole fleet."""
+def _answers(host: Host, post: Post, attempt: Attempt, llm: LLMSpec) -> Callable[[Call], Model]:
+    """Who answers each call of an agent: a model, within its limits and the agent's (else the crew's) `max_rpm`."""
     crew, agent = post.crew, post.agent
-    rate = agent.max_rpm or crew.max_rpm
+    at, rate = (str(post.at), agent.max_rpm) if agent.max_rpm else ("crew", crew.max_rpm)
+    more = (Demand(f"{crew.name}@{crew.digest()}:{at}", Limit(rpm=rate)),) if rate else ()
 
-    async def turn() -> None:
-        if rate:
-            scope = f"{crew.digest()}:{post.at if agent.max_rpm else 'crew'}"
-            take = partial(host.store.take_turn, scope, rate)
-            await asyncio.sleep(await asyncio.get_running_loop().run_in_executor(host.store_threads, take))
+    def answers(call: Call) -> Model:
+        return LimitedModel(host, attempt, call, llm, agent.llm, more)
 
-    return turn
+    return answers
 
 
 __all__ = ["Post", "as_coworker", "equipped", "filled", "man"]

@@ -90,9 +90,10 @@ def freeze(crew: Plan, settings: Settings) -> CrewSpec:
 def lent_keys(crew: Plan, spec: CrewSpec) -> dict[str, str]:
     """The literal keys of a crew, by the LLM they are for: for the worker in this process, and nowhere else."""
     return {
-        frozen.llm.model_dump_json(): agent.llm.api_key.get_secret_value()
-        for agent, frozen in zip(_staff(crew).all, spec.agents, strict=True)
-        if isinstance(agent.llm, LLM) and agent.llm.api_key is not None
+        frozen.model_dump_json(): llm.api_key.get_secret_value()
+        for agent, one in zip(_staff(crew).all, spec.agents, strict=True)
+        for llm, frozen in zip(agent.llm.chain if isinstance(agent.llm, LLM) else (), one.llm.chain, strict=False)
+        if isinstance(llm, LLM) and llm.api_key is not None
     }
 
 
@@ -100,8 +101,8 @@ def modules_of(spec: CrewSpec) -> set[str]:
     """The modules that a worker must be able to load for a crew."""
     named = [spec.task_callback, spec.step_callback]
     for agent in spec.agents:
-        behind = agent.llm.behind.reference if agent.llm.behind else None
-        named += [agent.step_callback, agent.llm.reference, behind, *(tool.reference for tool in agent.tools)]
+        models = [one for llm in agent.llm.chain for one in (llm, llm.behind) if one]
+        named += [agent.step_callback, *(llm.reference for llm in models), *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
         named += [task.condition, task.output_class, *task.callbacks]
         named += [guardrail.function for guardrail in task.guardrails]
@@ -175,7 +176,9 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
-        return LLMSpec(model=llm.model, options=llm.options())
+        limits = llm.model_dump(include={"rpm", "tpm", "max_concurrency"})
+        fallbacks = tuple(llm_spec(one, whose, settings) for one in llm.fallbacks)
+        return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, **limits)
     return LLMSpec(model=llm or settings.default_model)
 
 

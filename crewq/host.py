@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from celery import Celery
 
 from crewq import errors
-from crewq.agent import build_model, close_litellm, load_litellm
+from crewq.agent import account_of, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
 from crewq.leases import Leases
@@ -152,6 +152,10 @@ class Host:
                 load_litellm()  # here, in the job's thread: the import takes seconds, and the event loop has none to give
             self._models[name] = build_model(llm, self.settings.imports, self._keys.get(name))
         return self._models[name]
+
+    def account(self, llm: LLMSpec) -> str:
+        """What the provider of `llm` counts its calls under."""
+        return account_of(llm, self._keys.get(llm.model_dump_json()))
 
     def sandbox(self, name: str) -> Sandbox:
         """Where the code that models write is run.

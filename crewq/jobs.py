@@ -23,6 +23,7 @@ from crewq.assignment import Assignment, Done, carry_out, load
 from crewq.calls import NoLongerOurs, PersonNeeded
 from crewq.host import Host
 from crewq.leases import Hold
+from crewq.limited import TurnFarOff
 from crewq.plan import next_in_chain
 from crewq.pool import Terminated, TimeLimitReached, interruptible
 from crewq.results import say
@@ -52,6 +53,13 @@ class SetAside:
 
 
 @dataclass(frozen=True)
+class PutOff:
+    """The next call has to wait for a limit: the task is taken up again when that has room, and the worker is free."""
+
+    until: TurnFarOff
+
+
+@dataclass(frozen=True)
 class Given:
     """The task goes back to the queue: this worker stops."""
 
@@ -66,7 +74,7 @@ class Stopped:
     """Somebody terminated the job, by Flower's button or Celery's control: that cancels the run."""
 
 
-Outcome: TypeAlias = Done | Failed | SetAside | Given | Lost | Stopped
+Outcome: TypeAlias = Done | Failed | SetAside | PutOff | Given | Lost | Stopped
 
 
 def run_job(host: Host, job: Job) -> None:
@@ -129,6 +137,8 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
         return Given() if hold.lost in (None, "stopping") else Lost()
     except PersonNeeded as about:
         return SetAside(about)
+    except TurnFarOff as until:
+        return PutOff(until)
     except errors.CrewqError as error:
         return Failed(error)
     except Exception as error:  # the job boundary: whatever the user's code or our own raised ends this task only
@@ -153,17 +163,25 @@ def _record(host: Host, job: Job, claim: Claim, outcome: Outcome) -> Ending | No
             runs.requeue(job, claim.attempt, errors.explain(error), delay=_pause(claim.tries), counts=True)
         case Failed(error):
             return runs.fail(job, claim.attempt, error)
+        case _:
+            _let_go(host, job, claim, outcome)
+    return None
+
+
+def _let_go(host: Host, job: Job, claim: Claim, outcome: Outcome) -> None:
+    """Of a task that has not ended: who goes on with it, and when."""
+    runs = host.store.runs
+    match outcome:
         case SetAside(about):
             log.info("task %s of run %s is set aside: %s", job.index, job.run, about.reason)
             runs.pause(job, claim.attempt, about.reason, about.call.id, about.draft)
+        case PutOff(until):
+            runs.postpone(job, claim.attempt, until.reason, delay=until.delay, demand=until.demand)
         case Given():
             if runs.requeue(job, claim.attempt, "handed back by a worker that stops"):
                 host.publish((job,))  # others need not wait for a sweep to find it
         case Stopped():
             host.cancel(job.run)
-        case Lost():
-            pass
-    return None
 
 
 def _again(host: Host, claim: Claim, error: errors.CrewqError, job: Job) -> bool:
@@ -194,4 +212,4 @@ def _release(host: Host, job: Job, claim: Claim, outcome: Outcome, ending: Endin
         raise errors.JobFailed(error=name, task=job.index, run=job.run)
 
 
-__all__ = ["Failed", "Given", "Lost", "Outcome", "SetAside", "Stopped", "run_job"]
+__all__ = ["Failed", "Given", "Lost", "Outcome", "PutOff", "SetAside", "Stopped", "run_job"]

@@ -35,6 +35,9 @@ NOT_SPECIFIED = _NotSpecified()
 Guardrail: TypeAlias = Callable[..., Any] | str
 
 
+NOT_SENT = ("rpm", "tpm", "max_concurrency", "fallbacks")  # what crewq itself goes by
+
+
 class LLM(Member):
     """Which model to ask, and how: any model that litellm knows, as `provider/model`.
 
@@ -48,6 +51,12 @@ class LLM(Member):
         idle_timeout: between two pieces of an answer that is streamed; 120.
 
     A call that is late is aborted and tried again, like one that the provider refused for the moment.
+
+    Fields that no provider is sent:
+        rpm, tpm: calls and tokens per minute, over the whole fleet, of this model under this key.
+        max_concurrency: calls of it under way at once, likewise. CREWQ_LIMITS of the workers can set all three, too; of
+            several, the least counts.
+        fallbacks: models that are asked, one after the other, where this one fails for good or cannot be reached.
     """
 
     lacks: ClassVar[dict[str, str]] = {
@@ -75,6 +84,17 @@ class LLM(Member):
     api_version: str | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     additional_params: dict[str, Any] = Field(default_factory=dict)
+    rpm: int | None = Field(default=None, ge=1)
+    tpm: int | None = Field(default=None, ge=1)
+    max_concurrency: int | None = Field(default=None, ge=1)
+    fallbacks: list[str | LLM | BaseLLM] = Field(default_factory=list)
+
+    @field_validator("fallbacks")
+    @classmethod
+    def _one_level(cls, given: list[str | LLM | BaseLLM]) -> list[str | LLM | BaseLLM]:
+        if any(isinstance(one, LLM) and one.fallbacks for one in given):
+            raise ValueError("a fallback has none of its own: put them all into this one list, in their order")
+        return given
 
     @field_validator("additional_params")
     @classmethod
@@ -83,9 +103,14 @@ class LLM(Member):
             raise ValueError("a key does not belong there: pass it as LLM(api_key=...), and it stays in this process")
         return given
 
+    @property
+    def chain(self) -> tuple[str | LLM | BaseLLM, ...]:
+        """Which models to ask, in order, until one answers."""
+        return (self, *self.fallbacks)
+
     def options(self) -> dict[str, Any]:
         """What is passed to litellm with each call: all that was set, but the model's name and the key."""
-        named = self.model_dump(mode="json", exclude={"model", "additional_params"}, exclude_none=True)
+        named = self.model_dump(mode="json", exclude={"model", "additional_params", *NOT_SENT}, exclude_none=True)
         return named | self.additional_params
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from crewq import errors
+from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
 from crewq.sandboxes import SANDBOXES
 
@@ -47,6 +48,7 @@ class Settings:
         sandbox_image: of the sandbox `container`.
         data_dir: where the embedded server and a worker keep their own files.
         retention: how long runs are kept.
+        limits: what models may be asked, over all workers together.
         at_home: whether `redis_url` is that of the embedded server.
     """
 
@@ -65,6 +67,7 @@ class Settings:
     sandbox: str = "monty"
     sandbox_image: str = "python:3.13-slim"
     retention: Retention = field(default_factory=Retention)
+    limits: tuple[ModelLimit, ...] = ()
     at_home: bool = False
 
     @classmethod
@@ -96,6 +99,7 @@ class Settings:
                 failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),
                 cancelled=read.days("CREWQ_KEEP_CANCELLED_DAYS", standard.retention.cancelled),
             ),
+            limits=read_limits(environ.get("CREWQ_LIMITS", ""), "CREWQ_LIMITS"),
         )
 
     def with_(self, **changes: Any) -> Settings:

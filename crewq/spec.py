@@ -50,6 +50,8 @@ class LLMSpec(Frozen):
         reference: the class of the user's own model, and
         fields: its fields.
         behind: the model that this one stands before, if it is a `Front`.
+        rpm, tpm, max_concurrency: the limits of it that all workers together keep to.
+        fallbacks: which models to ask, one after the other, where it fails.
     """
 
     model: str
@@ -57,6 +59,15 @@ class LLMSpec(Frozen):
     reference: str | None = None
     fields: dict[str, Any] = Field(default_factory=dict)
     behind: LLMSpec | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    max_concurrency: int | None = None
+    fallbacks: tuple[LLMSpec, ...] = ()
+
+    @property
+    def chain(self) -> tuple[LLMSpec, ...]:
+        """Which models to ask, in order, until one answers."""
+        return (self, *self.fallbacks)
 
 
 class ServerSpec(Frozen):

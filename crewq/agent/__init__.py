@@ -2,14 +2,16 @@
 
 from crewq.agent.brief import Answer, Brief, Step
 from crewq.agent.delegation import Coworker, Delegation, Equipment, delegation_tools
+from crewq.agent.fallback import FallbackModel, put_to
 from crewq.agent.guardrails import Guardrails, Judge, Verdict, judged_by
-from crewq.agent.llm import LiteLLMModel, build_model, close_litellm, load_litellm
+from crewq.agent.llm import LiteLLMModel, account_of, build_model, close_litellm, load_litellm
 from crewq.agent.loop import OnStep, perform
 from crewq.agent.mcp_client import Connection, McpTool, Offer, load_mcp
 from crewq.agent.prompts import planned
 from crewq.agent.retry import RetryingModel
 from crewq.agent.review import Check, Unfit
 from crewq.agent.toolbox import Invoke, Toolbox, ToolResult, call_in, invoke_directly
+from crewq.agent.window import estimate
 
 __all__ = [
     "Answer",
@@ -19,6 +21,7 @@ __all__ = [
     "Coworker",
     "Delegation",
     "Equipment",
+    "FallbackModel",
     "Guardrails",
     "Invoke",
     "Judge",
@@ -32,14 +35,17 @@ __all__ = [
     "Toolbox",
     "Unfit",
     "Verdict",
+    "account_of",
     "build_model",
     "call_in",
     "close_litellm",
     "delegation_tools",
+    "estimate",
     "invoke_directly",
     "judged_by",
     "load_litellm",
     "load_mcp",
     "perform",
     "planned",
+    "put_to",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import AsyncGenerator
@@ -74,6 +75,21 @@ def _build_behind(llm: LLMSpec, imports: Imports) -> Model:
     if llm.reference is None:
         load_litellm()  # here, where it may take its seconds: the first question is asked on the event loop
     return build_model(llm, imports)
+
+
+def account_of(llm: LLMSpec, key: str | None = None) -> str:
+    """What a provider counts the calls of `llm` under: the model, and a mark of the key and the address. The key cannot be
+    had back from it.
+
+    Args:
+        llm: the model.
+        key: the key that is used instead of the one in the environment.
+    """
+    provider = llm.model.partition("/")[0] if "/" in llm.model else "openai"
+    used = key or os.environ.get(f"{provider.upper().replace('-', '_')}_API_KEY", "")
+    address = llm.options.get("base_url") or llm.options.get("api_base") or ""
+    mark = hashlib.sha256(f"{used}\0{address}\0{llm.reference or ''}".encode()).hexdigest()[:8]
+    return f"{llm.model}@{mark}"
 
 
 def _is_model_class(thing: Any) -> bool:
@@ -255,4 +271,4 @@ def _cost(litellm: Any, model: str, response: Any) -> float | None:
         return None
 
 
-__all__ = ["LiteLLMModel", "build_model", "close_litellm", "load_litellm"]
+__all__ = ["LiteLLMModel", "account_of", "build_model", "close_litellm", "load_litellm"]

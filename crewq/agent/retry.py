@@ -6,11 +6,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from crewq.errors import ModelError
+from crewq.errors import ModelError, RateLimited
 from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken
 
-# Six tries wait about half a minute in all, and at most a minute: limits are mostly per minute, and what lasts longer is
-# not a hiccup but an outage, in which a task had better fail and be replayed.
+# Six tries wait about half a minute in all, and at most a minute: what lasts longer is not a hiccup but an outage, in which
+# a task had better fail and be replayed.
 TRIES = 6
 FIRST_WAIT = 2.0  # seconds; doubled each time
 LONGEST_WAIT = 60.0
@@ -19,7 +19,8 @@ LONGEST_WAIT_ASKED = 120.0
 
 
 class RetryingModel:
-    """A model that is asked again, after a pause, when its failure is of a kind that passes.
+    """A model that is asked again, after a pause, when its failure is of a kind that passes. A limit of rate is not: whoever
+    knows what all workers ask waits for that.
 
     Each try is a call of its own to `model`, which may end the matter instead: in a worker that is the journal, and it
     refuses every call of a task that was cancelled or lost meanwhile.
@@ -54,6 +55,8 @@ class RetryingModel:
         for tried in range(1, self._tries):
             try:
                 return await self._model.complete(request, on_token)
+            except RateLimited:
+                raise
             except ModelError as error:
                 if not error.retryable or (error.retry_after or 0) > LONGEST_WAIT_ASKED:
                     raise
@@ -65,4 +68,4 @@ class RetryingModel:
         return jitter if asked is None else asked + min(jitter, 1.0)
 
 
-__all__ = ["RetryingModel"]
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT_ASKED", "TRIES", "RetryingModel"]

@@ -13,6 +13,7 @@ from crewq.store.batches import Batches
 from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE
 from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
+from crewq.store.limits import Demand, Limits, Turn
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
@@ -56,6 +57,7 @@ class Store:
         self.runs = Runs(self._verbs)
         self.journal = Journal(self._verbs)
         self.batches = Batches(self._verbs)
+        self.limits = Limits(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -91,10 +93,6 @@ class Store:
         state, batch = self._verbs.do(lambda client: _ends_of(client, keys.run(subject), keys.batch(subject)))
         return bool(RunState(state).ended) if state else batch != ""
 
-    def take_turn(self, scope: str, per_minute: int) -> float:
-        """Take a turn under a limit of calls per minute, kept over the whole fleet; answers the seconds to wait for it."""
-        return self._verbs.take_turn(scope=scope, per_minute=per_minute) / 1000
-
     def close(self) -> None:
         """Give the connections back."""
         self._verbs.close()
@@ -113,11 +111,13 @@ __all__ = [
     "BatchRecord",
     "Call",
     "Claim",
+    "Demand",
     "Ending",
     "Finding",
     "Findings",
     "Job",
     "Journal",
+    "Limits",
     "NewRun",
     "NewTask",
     "Order",
@@ -125,4 +125,5 @@ __all__ = [
     "Runs",
     "Store",
     "TaskRecord",
+    "Turn",
 ]

@@ -37,10 +37,11 @@ class Call:
 class Finding:
     """The journal's answer. `go`: make the call; `answer`: it was made before, and this came of it; `doubt`: it was under
     way when its worker died, and must not simply be repeated; `stop`: this attempt no longer owns the task; `wait`: Redis
-    has just come back, so ask again in a moment."""
+    has just come back, so ask again in a moment. `slowed`: a provider wants one of its models to be left alone for now."""
 
     word: Literal["go", "answer", "doubt", "stop", "wait"]
     answer: str = ""
+    slowed: bool = False
 
 
 class Journal:
@@ -67,6 +68,8 @@ class Journal:
             repeatable=int(repeatable),
             shared=shared,
         )
+        if word == "go":
+            return Finding("go", slowed=answer == ["1"])
         return Finding(word, *answer)  # type: ignore[arg-type]
 
     def tell(self, call: Call, agent: str, piece: str, offset: int, tool: str = "") -> None:

@@ -24,7 +24,12 @@ its keys in one atomic step, also on a Redis Cluster.
 | probe:<lane>, probed     | string, hash | a probe is on its way through that lane; how many | seconds; `unfinished`   |
 | due                      | zset   | queued tasks that wait for a time                  | an entry: until then           |
 | leases                   | zset   | running tasks by the time their lease ends         | an entry: while it runs        |
-| limit:<scope>           | list   | the turns under a rate limit within a minute       | a minute                       |
+| limit:<scope>:calls, :tokens | zset, hash | the calls let go within the last minute, and their tokens | two minutes |
+| limit:<scope>:slots      | zset   | the calls of a limited model that are under way    | an entry: its task's lease     |
+| limit:<scope>:line, :awaited | zset | who waits for a turn, and until when he is waited for | an hour                   |
+| limit:<scope>:parked, parked | set, hash | tasks set aside until a slot is free; of which scopes | an hour                |
+| limit:<scope>:pause, slowed | string | until when a model is left alone; any of them       | until then                     |
+| limit:<scope>:refused    | hash   | how often a provider refused a call                | an hour                        |
 | unsaid                   | zset   | ended runs whose Celery result is not written yet  | an entry: seconds              |
 | ended                    | stream | the ends of all runs and batches; wakes who waits  | the last 100,000               |
 | workers, workers:about   | zset, hash | workers by their last sign of life             | an entry: a minute             |

@@ -12,6 +12,7 @@ from crewq.events import Event, from_stream
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
 from crewq.store.keys import UNFINISHED
+from crewq.store.limits import Demand
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, Order, document
 from crewq.store.records import RunRecord, pairs
 from crewq.store.verbs import Verbs
@@ -176,6 +177,19 @@ class Runs:
             reason=reason,
             delay_ms=int(delay * 1000),
             counts=int(counts),
+        )[0]
+        return word == "recorded"
+
+    def postpone(self, job: Job, attempt: int, reason: str, *, delay: float, demand: Demand | None = None) -> bool:
+        """Give a task back whose next call has to wait: for `delay` seconds, or until a slot of a demand is free."""
+        word = self._verbs.postpone_task(
+            run=job.run,
+            index=job.index,
+            attempt=attempt,
+            reason=reason,
+            delay_ms=int(delay * 1000),
+            scope=demand.scope if demand else "",
+            slots=(demand.limit.max_concurrency or 0) if demand else 0,
         )[0]
         return word == "recorded"
 

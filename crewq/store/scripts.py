@@ -18,6 +18,7 @@ from crewq.states import RUN_MOVES, TASK_MOVES
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
 ARGS = re.compile(r"^-- args:(.*)$", re.MULTILINE)
+USES = re.compile(r"^-- uses: (\w+)$", re.MULTILINE)
 
 
 class Caller(Protocol):
@@ -60,7 +61,7 @@ def arguments_of(name: str) -> list[str]:
 
 
 def assemble(name: str, config: Mapping[str, int]) -> str:
-    """The whole script: the tables that the prelude goes by, the prelude, the arguments, the verb."""
+    """The whole script: the tables that the prelude goes by, the prelude, what the verb uses, the arguments, the verb."""
     arguments = "\n".join(f"local {argument} = ARGV[{at}]" for at, argument in enumerate(arguments_of(name), start=2))
     tables = "\n".join(
         (
@@ -69,7 +70,8 @@ def assemble(name: str, config: Mapping[str, int]) -> str:
             _lua_table("LAWFUL_TASK", _moves(TASK_MOVES)),
         )
     )
-    return "\n".join((tables, source_of("_prelude"), arguments, source_of(name)))
+    used = (source_of(part) for part in USES.findall(source_of(name)))
+    return "\n".join((tables, source_of("_prelude"), *used, arguments, source_of(name)))
 
 
 def _moves(table: Mapping[Any, frozenset[Any]]) -> dict[str, str]:

@@ -103,7 +103,22 @@ class Verbs(Connection):
     def resume_run(self, *, run: str, decision: str, spec: str) -> list[str]: ...
 
     @verb
-    def take_turn(self, *, scope: str, per_minute: int) -> int: ...
+    def reserve_call(self, *, run: str, index: int, attempt: int, call: str, limits: str) -> list[str]: ...
+
+    @verb
+    def settle_call(
+        self, *, run: str, index: int, attempt: int, call: str, limits: str, at: int, used: int
+    ) -> list[str]: ...
+
+    @verb
+    def refuse_call(
+        self, *, run: str, index: int, attempt: int, call: str, limits: str, at: int, scope: str, pause_ms: int
+    ) -> int: ...
+
+    @verb
+    def postpone_task(
+        self, *, run: str, index: int, attempt: int, reason: str, delay_ms: int, scope: str, slots: int
+    ) -> list[str]: ...
 
     @verb
     def read_run(self, *, run: str) -> list[list[str]]: ...

@@ -7,8 +7,9 @@ import uuid
 import pytest
 
 from crewq import errors
+from crewq.limits import Limit
 from crewq.settings import DAY
-from crewq.store import Job
+from crewq.store import Demand, Job
 from crewq.store.keys import UNFINISHED
 from tests.store.world import ONE, PAIR, ROW, World, strays
 
@@ -144,7 +145,8 @@ def test_every_key_has_its_time_while_much_is_under_way(world: World) -> None:
     world.runs.renew([(Job(running, 0), claim.attempt)], 15)
     end(world, failed, "failed")
     world.runs.requeue(Job(delayed, 0), world.claim(delayed).attempt, "later", delay=60, counts=True)
-    world.store.take_turn("scope", 10)
+    demands = (Demand("scope", Limit(rpm=10, tpm=10, max_concurrency=10)),)
+    world.store.limits.reserve(world.call(running, attempt=claim.attempt), demands)
     world.clock.forward(10)
     for lane, sent in world.sweep().probes:
         world.runs.note_delivery(lane, sent)

@@ -12,9 +12,10 @@ import fakeredis
 import pytest
 
 from crewq import errors
-from crewq.agent import RetryingModel, Toolbox, invoke_directly
+from crewq.agent import FallbackModel, RetryingModel, Toolbox, invoke_directly
 from crewq.calls import Attempt, JournalledModel, NoLongerOurs, PersonNeeded, journalled
-from crewq.model import Features, ModelAnswer, ModelRequest, ToolCall
+from crewq.events import CallFinished
+from crewq.model import Features, Model, ModelAnswer, ModelRequest, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.store import Job
 from crewq.tools import BaseTool, tool
@@ -151,30 +152,45 @@ class Counting:
         return ModelAnswer(text="🦀", tool_calls=(call,), usage=UsageMetrics(total_tokens=3, cost=0.25))
 
 
-async def at_once() -> None:
-    """Waits for no turn."""
+def journalled_model(model: Model, attempt: Attempt, name: str = "m") -> JournalledModel:
+    return JournalledModel(model, name, attempt, lambda call: model)
 
 
 async def test_a_model_is_asked_once_and_paid_once(worker: Worker) -> None:
     model = Counting()
-    first = await JournalledModel(model, worker.attempt, at_once).complete(REQUEST)
-    again = await JournalledModel(model, worker.next(), at_once).complete(REQUEST)
+    first = await journalled_model(model, worker.attempt).complete(REQUEST)
+    again = await journalled_model(model, worker.next()).complete(REQUEST)
     assert first == again == await Counting().complete(REQUEST)
     assert model.asked == 1
     usage = worker.world.read(worker.run).usage
     assert (usage.total_tokens, usage.cost) == (3, 0.25)
-    assert JournalledModel(model, worker.attempt, at_once).features() == Features(context_window=7)
+    assert journalled_model(model, worker.attempt).features() == Features(context_window=7)
 
 
-async def test_a_turn_is_waited_for_only_where_a_call_is_made(worker: Worker) -> None:
-    turns: list[int] = []
+async def test_an_answer_is_found_again_whichever_model_gave_it(worker: Worker) -> None:
+    first = journalled_model(Failing(DOWN), worker.attempt, "first")
+    answer = await FallbackModel([first, journalled_model(Counting(), worker.attempt, "second")]).complete(REQUEST)
+    worker.next()
+    assert await journalled_model(Counting(), worker.attempt, "first").complete(REQUEST) == answer
+    calls = [event for event in worker.world.runs.events(worker.run, "0-0") if isinstance(event, CallFinished)]
+    assert [(call.name, call.reused) for call in calls] == [("second", False), ("first", True)]
+    assert worker.world.read(worker.run).usage.total_tokens == 3
 
-    async def turn() -> None:
-        turns.append(1)
 
-    await JournalledModel(Counting(), worker.attempt, turn).complete(REQUEST)
-    await JournalledModel(Counting(), worker.next(), turn).complete(REQUEST)
-    assert len(turns) == 1
+async def test_an_attempt_is_idle_while_all_its_calls_wait(worker: Worker) -> None:
+    """Else it must not end: a call that is under way would be lost."""
+    attempt, part = worker.attempt, worker.attempt.part("work")
+
+    async def wait() -> str:
+        with attempt.waiting():
+            return str(attempt.idle)
+
+    async def work() -> str:
+        assert not attempt.idle
+        return (await attempt.make(attempt.call("model", "m", "waits"), wait, write=str))[0]
+
+    assert await part.make(part.call("model", "m", "works"), work, write=str) == ("False", False)
+    assert await part.make(part.call("model", "m", "waits"), wait, write=str) == ("True", False)
 
 
 class Failing(Counting):
@@ -199,11 +215,11 @@ def retrying(model: Counting, worker: Worker, pause: Callable[[], object] = lamb
     async def sleep(seconds: float) -> None:
         pause()
 
-    return RetryingModel(JournalledModel(model, worker.attempt, at_once), sleep=sleep)
+    return RetryingModel(journalled_model(model, worker.attempt), sleep=sleep)
 
 
 async def test_a_call_that_was_refused_and_tried_again_is_no_repetition(worker: Worker) -> None:
-    model = Failing(BUSY, DOWN)
+    model = Failing(DOWN, DOWN)
     first = await retrying(model, worker).complete(REQUEST)
     worker.next()
     assert await retrying(model, worker).complete(REQUEST) == first
@@ -214,9 +230,9 @@ async def test_a_call_that_was_refused_and_tried_again_is_no_repetition(worker: 
 
 async def test_a_worker_that_dies_between_two_tries_had_nothing_in_flight(worker: Worker) -> None:
     with pytest.raises(errors.RateLimited):
-        await JournalledModel(Failing(BUSY), worker.attempt, at_once).complete(REQUEST)
+        await journalled_model(Failing(BUSY), worker.attempt).complete(REQUEST)
     worker.next()
-    await JournalledModel(Counting(), worker.attempt, at_once).complete(REQUEST)
+    await journalled_model(Counting(), worker.attempt).complete(REQUEST)
     assert worker.repeated == 0
 
 
@@ -224,16 +240,16 @@ async def test_equal_calls_of_which_one_fails_are_told_apart(worker: Worker) -> 
     failing, fine = Failing(BUSY), Counting()
     for model in (fine, failing, fine):
         with suppress(errors.RateLimited):
-            await JournalledModel(model, worker.attempt, at_once).complete(REQUEST)
+            await journalled_model(model, worker.attempt).complete(REQUEST)
     worker.next()
     for _ in range(2):
-        await JournalledModel(fine, worker.attempt, at_once).complete(REQUEST)
+        await journalled_model(fine, worker.attempt).complete(REQUEST)
     assert fine.asked == 2
 
 
 @pytest.mark.parametrize("how", ["cancelled", "lost"])
 async def test_nothing_is_tried_again_for_a_task_that_is_not_ours_any_more(worker: Worker, how: str) -> None:
-    model = Failing(BUSY)
+    model = Failing(DOWN)
     end = worker.next if how == "lost" else lambda: worker.world.runs.cancel(worker.run)
     with pytest.raises(NoLongerOurs):
         await retrying(model, worker, end).complete(REQUEST)

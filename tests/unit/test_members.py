@@ -89,6 +89,8 @@ def test_a_field_of_crewais_that_is_lacking_is_refused_with_advice(kind: Any, ne
         (Task, {"description": "D", "callback": "print"}, "Task(callback=...)", "callable"),
         (LLM, {}, "LLM(model=...)", "required"),
         (LLM, {"model": "m", "temperature": "warm"}, "LLM(temperature=...)", "number"),
+        (LLM, {"model": "m", "rpm": 0}, "LLM(rpm=...)", "greater than or equal to 1"),
+        (LLM, {"model": "m", "fallbacks": [LLM(model="n", fallbacks=["o"])]}, "LLM(fallbacks=...)", "one list"),
         (LLM, {"model": "m", "additional_params": {"api_key": "k"}}, "LLM(additional_params=...)", "api_key=..."),
     ],
 )
@@ -124,6 +126,7 @@ def test_options_are_all_that_was_set() -> None:
         "seed": 0, "stop": ["x"], "logit_bias": {1: 2.0}, "n": 1,
     }  # fmt: skip
     assert LLM(model="m").options() == {}
+    assert LLM(model="m", rpm=1, tpm=2, max_concurrency=3, fallbacks=["n"]).options() == {}, "no provider is sent these"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crewq import errors
+from crewq.limits import Limit, ModelLimit
 from crewq.settings import DAY, DEFAULT_MODEL, Settings, without_password
 
 
@@ -59,6 +60,7 @@ def test_an_empty_variable_is_none() -> None:
         ("CREWQ_SANDBOX_IMAGE", "me/data:1", "sandbox_image", "me/data:1"),
         ("CREWQ_OUTPUT_DIR", "/o", "output_dir", Path("/o")),
         ("CREWQ_DATA_DIR", "/d", "data_dir", Path("/d")),
+        ("CREWQ_LIMITS", "openai/* rpm=5", "limits", (ModelLimit("openai/*", Limit(rpm=5)),)),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1", "retention.completed", DAY),
         ("CREWQ_KEEP_FAILED_DAYS", "0.5", "retention.failed", DAY // 2),
         ("CREWQ_KEEP_CANCELLED_DAYS", "2", "retention.cancelled", 2 * DAY),
@@ -93,6 +95,7 @@ def test_crewqs_own_variables_win() -> None:
         ("CREWQ_CONCURRENCY", "inf"),
         ("CREWQ_SANDBOX", "exec"),
         ("CREWQ_KEEP_FAILED_DAYS", "0"),
+        ("CREWQ_LIMITS", "openai/*"),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1e300"),
     ],
 )

@@ -291,13 +291,12 @@ local function last_words(run, index, reason)
   redis.call('HSET', task_key(run, index), 'words', (task[3] and task[3] .. '; ' or '') .. words)
 end
 
-local function requeue(run, index, reason, delay, counts)
+local function set_back(run, index, reason, delay, counts)
   local key = task_key(run, index)
   local attempt = redis.call('HGET', key, 'attempt')
   move_task(run, index, 'queued')
   release_lease(run, index)
   redis.call('HDEL', key, 'owner')
-  last_words(run, index, reason)
   if not counts then redis.call('HINCRBY', key, 'strikes', -1) end
   event(run, 'task_requeued', 'task', text(index), 'attempt', attempt, 'reason', reason,
     'delay', string.format('%.3f', delay / 1000))
@@ -308,6 +307,11 @@ local function requeue(run, index, reason, delay, counts)
   else
     make_ready(run, index)
   end
+end
+
+local function requeue(run, index, reason, delay, counts)
+  last_words(run, index, reason)
+  set_back(run, index, reason, delay, counts)
 end
 
 -- A worker takes a queued task: a new attempt, a lease, and the run is under way. Answers the attempt.

@@ -4,7 +4,7 @@
 --   repeatable  1: a call that was under way when its worker died may be made again
 --   shared      what equal calls of all tasks of the run have in common; if one of them has shared its result, that is the
 --               answer; empty: no other call's result will do
--- returns {"answer", JSON} it was made before, {"go"} make it, {"doubt"} it was under way and may have had its effect,
+-- returns {"answer", JSON} it was made before, {"go", "0" or "1"} make it (1: a model is left alone for now), {"doubt"} it was under way and may have had its effect,
 --         {"stop"} this attempt no longer owns the task, {"wait"} Redis has just come back: ask again in a moment
 
 local journal = run_key(run) .. ':journal'
@@ -33,4 +33,4 @@ end
 redis.call('HSET', journal, field, 'started ' .. attempt)
 if not known then keep(journal, CONFIG.unfinished) end
 note('call_started')
-return {'go'}
+return {'go', text(redis.call('EXISTS', P .. 'slowed'))}

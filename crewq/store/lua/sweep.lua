@@ -1,4 +1,5 @@
 -- sweep: finds what was lost on the way, and says what to publish again. Any number of sweepers may run at once.
+-- uses: _limits
 -- args: grace_ms max_attempts limit
 --   grace_ms  how long a message may be under way before anything is thought of it
 -- returns pairs: "job" and "run|index" to publish, "probe" and "<ms> <lane>" to send one through, "say" and the run whose
@@ -89,6 +90,14 @@ end
 for _, one in ipairs(oldest(P .. 'expires', NOW)) do
   local part = split(one, '|')
   if part[1] == 'run' then drop_run(part[2]) else drop_batch(part[2]) end
+end
+
+-- Slots of workers that died are free now for those who were set aside.
+local parked = redis.call('HGETALL', P .. 'parked')
+for at = 1, #parked, 2 do
+  drop_dead_slots(parked[at])
+  wake_parked(parked[at], tonumber(parked[at + 1]), ready)
+  if redis.call('SCARD', limit_key(parked[at], 'parked')) == 0 then redis.call('HDEL', P .. 'parked', parked[at]) end
 end
 
 for _, one in ipairs(ready) do say('job', one) end

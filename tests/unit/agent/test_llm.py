@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from crewq import errors
-from crewq.agent import LiteLLMModel, build_model
+from crewq.agent import LiteLLMModel, account_of, build_model
 from crewq.model import Features, ModelRequest
 from crewq.references import Imports
 from crewq.spec import LLMSpec
@@ -34,6 +34,20 @@ def test_importing_the_agent_does_not_import_litellm() -> None:
 
 def test_a_name_is_answered_by_litellm() -> None:
     assert isinstance(build_model(LLMSpec(model="openai/x"), Imports()), LiteLLMModel)
+
+
+def test_calls_are_counted_under_model_key_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-one-key")
+    at_home = LLMSpec(model="openai/x", options={"base_url": "http://home"})
+    accounts = [account_of(LLMSpec(model=name), key) for name in ("openai/x", "gpt-4o") for key in (None, "sk-another")]
+    accounts += [account_of(at_home), account_of(LLMSpec(model="openai/x", reference="a:b"))]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other-key")
+    accounts.append(account_of(LLMSpec(model="openai/x")))
+    assert len(set(accounts)) == len(accounts)
+    assert account_of(LLMSpec(model="openai/x"), "sk-another") == accounts[1]
+    assert account_of(LLMSpec(model="openai/x", rpm=5, options={"seed": 1})) == accounts[-1], "it is one account"
+    assert [account.partition("@")[0] for account in accounts[:3]] == ["openai/x", "openai/x", "gpt-4o"]
+    assert not any("sk-" in account for account in accounts)
 
 
 def test_a_class_of_the_users_own_is_answered_by_itself() -> None:

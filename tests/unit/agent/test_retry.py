@@ -19,8 +19,8 @@ LOST = errors.ModelUnavailable(model="m", status="HTTP 503", reason="down")
 LATE = errors.ModelTimeout(model="m", reason="late")
 
 
-def limited(seconds: float | None) -> errors.RateLimited:
-    return errors.RateLimited(model="m", status=429, reason="slow down", retry_after=seconds)
+def busy(seconds: float) -> errors.ModelUnavailable:
+    return errors.ModelUnavailable(model="m", status="HTTP 503", reason="busy", retry_after=seconds)
 
 
 class LargestChance(random.Random):
@@ -40,7 +40,7 @@ def retrying(model: FakeModel, **options: int) -> tuple[RetryingModel, list[floa
 
 
 async def test_what_passes_is_tried_again_with_growing_pauses() -> None:
-    model, pauses = retrying(FakeModel(LOST, LATE, limited(None), "Here."))
+    model, pauses = retrying(FakeModel(LOST, LATE, LOST, "Here."))
     assert (await model.complete(REQUEST)).text == "Here."
     assert pauses == [FIRST_WAIT, FIRST_WAIT * 2, FIRST_WAIT * 4]
 
@@ -64,14 +64,14 @@ async def test_the_usual_number_of_tries() -> None:
 
 
 async def test_what_the_provider_asks_for_is_waited_at_least() -> None:
-    model, pauses = retrying(FakeModel(limited(30), "Here."))
+    model, pauses = retrying(FakeModel(busy(30), "Here."))
     await model.complete(REQUEST)
     assert 30 <= pauses[0] <= 31
 
 
 async def test_nobody_waits_for_hours() -> None:
-    model, pauses = retrying(FakeModel(limited(LONGEST_WAIT_ASKED + 1), "Here."))
-    with pytest.raises(errors.RateLimited):
+    model, pauses = retrying(FakeModel(busy(LONGEST_WAIT_ASKED + 1), "Here."))
+    with pytest.raises(errors.ModelUnavailable):
         await model.complete(REQUEST)
     assert pauses == []
 
@@ -84,10 +84,11 @@ async def test_nobody_waits_for_hours() -> None:
         errors.KeyMissing(model="m", variables="K"),
         errors.ModelUnknown(model="m", reason="no"),
         errors.ContextTooLong(model="m", reason="no"),
+        errors.RateLimited(model="m", status=429, reason="slow down", retry_after=1),
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_does_not_pass_is_not_tried_again(error: errors.ModelError) -> None:
+async def test_what_does_not_pass_or_is_waited_for_elsewhere_is_not_tried_again(error: errors.ModelError) -> None:
     fake = FakeModel(error, "Here.")
     model, _ = retrying(fake)
     with pytest.raises(type(error)):

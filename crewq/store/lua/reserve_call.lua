@@ -1,0 +1,77 @@
+-- reserve_call: lets a call to a model go if all its limits have room for it now, or says how long to wait.
+-- uses: _limits
+-- args: run index attempt call limits
+--   limits    JSON [{scope, rpm, tpm, slots, tokens}]; rpm, tpm and slots may be 0: not limited. tokens: an estimate
+-- returns {"go", ms of now}, {"wait", ms, scope} until its turn, {"pause", ms, scope} while the provider is left alone,
+--         {"full", "0", scope} until a slot is free, or {"stop"}: this attempt no longer owns the task.
+-- A call that waits is not under way, so the journal does not say that it is.
+
+if not owns(run, index, attempt) then return {'stop'} end
+if healing() then return {'wait', '500', ''} end
+
+local holder = run .. '|' .. text(index) .. '|' .. attempt .. '|' .. call
+local journal = run_key(run) .. ':journal'
+local field = text(index) .. ':' .. call
+local longest = {'wait', 0, ''}
+
+local function waiting(word, ms, scope)
+  if ms > longest[2] then longest = {word, ms, scope} end
+end
+
+local function who_of(limit) return run .. '|' .. text(index) .. '|' .. text(limit.tokens) .. '|' .. call end
+
+local function look_at(limit)
+  local who = who_of(limit)
+  waiting('pause', tonumber(redis.call('GET', limit_key(limit.scope, 'pause')) or '0') - NOW, limit.scope)
+  if limit.rpm + limit.tpm + limit.slots == 0 then return false end
+  tidy_line(limit.scope)
+  local before = ahead(limit.scope, who)
+  local wait = 0
+  if limit.rpm > 0 then wait = wait_for_call(limit.scope, limit.rpm, before) end
+  if limit.tpm > 0 then
+    local wanted = tokens_of(limit.scope, before) + math.min(limit.tokens, limit.tpm)
+    wait = math.max(wait, wait_for_tokens(limit.scope, limit.tpm, wanted))
+  end
+  waiting('wait', wait, limit.scope)
+  local full = limit.slots > 0 and is_full(limit.scope, limit.slots, before)
+  if full or wait > 0 then
+    redis.call('ZADD', limit_key(limit.scope, 'line'), 'NX', text(NOW), who)
+    redis.call('ZADD', limit_key(limit.scope, 'awaited'), text(NOW + math.min(wait, LONGEST) + PATIENCE), who)
+    keep(limit_key(limit.scope, 'line'), NET)
+    keep(limit_key(limit.scope, 'awaited'), NET)
+  end
+  return full
+end
+
+local function take_place(limit)
+  leave_line(limit.scope, who_of(limit))
+  redis.call('ZADD', limit_key(limit.scope, 'slots'), text(NOW), holder)
+  redis.call('ZREMRANGEBYSCORE', limit_key(limit.scope, 'slots'), '-inf', text(NOW - 86400000))
+  keep(limit_key(limit.scope, 'slots'), CONFIG.unfinished)
+  if limit.rpm > 0 then
+    redis.call('ZADD', limit_key(limit.scope, 'calls'), text(NOW), holder .. '|' .. text(NOW))
+    keep(limit_key(limit.scope, 'calls'), MINUTE / 1000 * 2)
+  end
+  if limit.tpm > 0 then
+    local second = text(math.floor(NOW / 1000))
+    redis.call('HINCRBY', limit_key(limit.scope, 'tokens'), second, text(math.min(limit.tokens, limit.tpm)))
+    keep(limit_key(limit.scope, 'tokens'), MINUTE / 1000 * 2)
+  end
+end
+
+local wanted = cjson.decode(limits)
+local full
+for _, limit in ipairs(wanted) do
+  if look_at(limit) then full = limit.scope end
+end
+
+if full or longest[2] > 0 then
+  if redis.call('HGET', journal, field) == 'started ' .. attempt then redis.call('HDEL', journal, field) end
+  if longest[2] > 0 then return {longest[1], text(math.min(longest[2], LONGEST)), longest[3]} end
+  return {'full', '0', full}
+end
+
+for _, limit in ipairs(wanted) do take_place(limit) end
+redis.call('HSET', journal, field, 'started ' .. attempt)
+keep(journal, CONFIG.unfinished)
+return {'go', text(NOW)}
