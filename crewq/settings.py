@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from crewq import errors
 from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
 from crewq.sandboxes import SANDBOXES
+from crewq.secret_files import value_of
 
 DEFAULT_QUEUE = "crewq"
 DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
@@ -47,6 +48,7 @@ class Settings:
         sandbox: where the code that a model writes is run, unless its agent says where: one of `SANDBOXES`.
         sandbox_image: of the sandbox `container`.
         data_dir: where the embedded server and a worker keep their own files.
+        heartbeat_file: what a worker touches for as long as it is fit to work; None: nothing.
         retention: how long runs are kept.
         limits: what models may be asked, over all workers together.
         at_home: whether `redis_url` is that of the embedded server.
@@ -66,6 +68,7 @@ class Settings:
     data_dir: Path = Path(".crewq")
     sandbox: str = "monty"
     sandbox_image: str = "python:3.13-slim"
+    heartbeat_file: Path | None = None
     retention: Retention = field(default_factory=Retention)
     limits: tuple[ModelLimit, ...] = ()
     at_home: bool = False
@@ -75,13 +78,13 @@ class Settings:
         """Read every variable that crewq knows (the README has the table).
 
         Raises:
-            SettingInvalid: a variable holds a value that cannot be meant.
+            SettingInvalid: a variable holds a value that cannot be meant, or names a file that cannot be read.
         """
         standard = cls()
         read = _Reader(environ)
         return cls(
-            redis_url=read.url("CREWQ_REDIS_URL", "REDIS_URL"),
-            broker_url=environ.get("CREWQ_BROKER_URL") or None,
+            redis_url=read.url(("CREWQ_REDIS_URL", "REDIS_URL"), "CREWQ_REDIS_PASSWORD"),
+            broker_url=value_of(environ, "CREWQ_BROKER_URL") or None,
             imports=Imports(read.names("CREWQ_IMPORTS")),
             mcp_servers=read.names("CREWQ_MCP_SERVERS"),
             default_model=next((environ[name] for name in MODEL_VARIABLES if environ.get(name)), DEFAULT_MODEL),
@@ -94,6 +97,7 @@ class Settings:
             data_dir=Path(environ.get("CREWQ_DATA_DIR") or standard.data_dir),
             sandbox=read.choice("CREWQ_SANDBOX", standard.sandbox, SANDBOXES),
             sandbox_image=environ.get("CREWQ_SANDBOX_IMAGE") or standard.sandbox_image,
+            heartbeat_file=Path(file) if (file := environ.get("CREWQ_HEARTBEAT_FILE")) else None,
             retention=Retention(
                 completed=read.days("CREWQ_KEEP_COMPLETED_DAYS", standard.retention.completed),
                 failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),
@@ -130,9 +134,9 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
 
-    def url(self, *names: str) -> str | None:
+    def url(self, names: tuple[str, ...], password: str) -> str | None:
         for name in names:
-            if value := self.environ.get(name):
+            if value := value_of(self.environ, name):
                 parts = _parts(value)
                 if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
                     raise errors.SettingInvalid(
@@ -140,7 +144,7 @@ class _Reader:
                         value=without_password(value),
                         reason="it must be a Redis URL, such as redis://localhost:6379/0 (rediss:// for TLS).",
                     )
-                return value
+                return _with_password(value, value_of(self.environ, password))
         return None
 
     def names(self, name: str) -> tuple[str, ...]:
@@ -184,6 +188,14 @@ def without_password(url: str) -> str:
         host = parts.netloc.rpartition("@")[2]
         url = urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
     return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    if not password or parts.password:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
 
 
 def _parts(url: str) -> SplitResult | None:

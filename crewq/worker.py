@@ -14,6 +14,7 @@ from celery import Celery, signals
 
 from crewq import errors
 from crewq.app import PROBE_JOB, TASK_JOB, make_app
+from crewq.heartbeat import Heartbeat
 from crewq.host import Host
 from crewq.jobs import run_job
 from crewq.settings import Settings
@@ -41,6 +42,7 @@ class Worker:
         self._lock = threading.Lock()
         self._hosts: dict[int, Host] = {}
         self._sweeper: Sweeper | None = None
+        self._heartbeat: Heartbeat | None = None
         self._register_jobs()
 
     @property
@@ -60,6 +62,8 @@ class Worker:
 
         Whatever was handed back is claimed by another worker, which finds every answer that was paid for in the journal.
         """
+        if self._heartbeat:
+            self._heartbeat.stop()
         if self._sweeper:
             self._sweeper.stop()
         self.host.drain(grace)
@@ -108,6 +112,8 @@ class Worker:
 
         def begin_sweeping(**_: Any) -> None:
             self.sweep()
+            if file := self.settings.heartbeat_file:
+                self._heartbeat = Heartbeat(self.host, file)
 
         def begin_draining(**_: Any) -> None:
             patience = 0.0 if self.host.draining.is_set() else grace  # a second signal: at once

@@ -201,6 +201,7 @@ class ModelServer:
         responder: what to do with a call when nothing is enqueued.
         latency: seconds that every answer takes.
         port: 0 takes a free one.
+        host: whose callers it answers; 127.0.0.1: those of this machine.
         ledger_file: gets the ledger too, as JSON lines.
     """
 
@@ -210,6 +211,7 @@ class ModelServer:
         *,
         latency: float = 0.0,
         port: int = 0,
+        host: str = "127.0.0.1",
         ledger_file: Path | None = None,
     ) -> None:
         self.ledger = Ledger(ledger_file)
@@ -217,6 +219,7 @@ class ModelServer:
         self._responder = responder
         self._latency = latency
         self._port = port
+        self._host = host
         self._queue: deque[Behaviour] = deque()
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -248,7 +251,7 @@ class ModelServer:
         # Cancelled when the client goes away, so that the ledger tells an abandoned call from an answered one.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port)
+        site = web.TCPSite(runner, self._host, self._port)
         await site.start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         return runner

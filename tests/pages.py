@@ -21,6 +21,12 @@ class Block(NamedTuple):
     def first_line(self) -> str:
         return self.text.partition("\n")[0]
 
+    @property
+    def file(self) -> str:
+        """The file that the block is, by the comment that it begins with; "" if it is none."""
+        found = re.fullmatch(r"# ([\w/-]+\.[\w.]+|(?:[\w/-]+/)?Dockerfile)", self.first_line)
+        return found[1] if found else ""
+
 
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page."""
@@ -38,6 +44,11 @@ def blocks(page: Path) -> list[Block]:
             section = line.removeprefix("## ")
     assert language is None, f"{page.name}: a block that does not end"
     return found
+
+
+def in_containers(shown: list[Block]) -> set[str]:
+    """The sections that take a Docker engine; tests/compose runs what they show."""
+    return {block.section for block in shown if re.search(r"^docker |\bdocker compose ", block.text, re.MULTILINE)}
 
 
 def rows(page: Path, header: str) -> list[list[str]]:

@@ -22,12 +22,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, ROOT, Block, blocks
+from tests.pages import PAGES, ROOT, Block, blocks, in_containers
 from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 SHOWN = {page.name: blocks(page) for page in PAGES}
-SECTIONS = sorted({(page, block.section) for page, shown in SHOWN.items() for block in shown})
+SECTIONS = sorted(
+    {
+        (page, block.section)
+        for page, shown in SHOWN.items()
+        for block in shown
+        if block.section not in in_containers(shown)
+    }
+)
 OWN_REDIS = "redis://localhost:6379/0"
 
 # Lines that are not run here, and why. Each must be there to be left out.
@@ -125,19 +132,16 @@ def _of(page: str, section: str, language: str) -> list[Block]:
     return [block for block in SHOWN[page] if block.section == section and block.language == language]
 
 
-def _is_file(block: Block) -> bool:
-    return bool(re.fullmatch(r"# [\w/]+\.\w+", block.first_line))
-
-
 # -- blocks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("page", "section"), SECTIONS, ids=str)
 def test_a_section_works_as_it_is_shown(page: str, section: str, machine: Machine) -> None:
     python = _of(page, section, "python")
-    for block in filter(_is_file, python):
-        (machine.directory / block.first_line.removeprefix("# ")).write_text(block.text)
-    if program := "\n".join(block.text for block in python if not _is_file(block)):
+    for block in python:
+        if block.file:
+            (machine.directory / block.file).write_text(block.text)
+    if program := "\n".join(block.text for block in python if not block.file):
         (machine.directory / "program.py").write_text(program)
         printed = machine.run("python", "-W", "error", "program.py")
         assert [block.text for block in _of(page, section, "text")] in ([], [printed])
@@ -146,8 +150,13 @@ def test_a_section_works_as_it_is_shown(page: str, section: str, machine: Machin
             machine.run_line(line)
 
 
+KINDS = {"python", "sh", "text", "mermaid", "dockerfile", "yaml"}
+
+
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    assert {block.language for shown in SHOWN.values() for block in shown} <= {"python", "sh", "text", "mermaid"}
+    assert {block.language for shown in SHOWN.values() for block in shown} <= KINDS
+    kept_as_files = [block for shown in SHOWN.values() for block in shown if block.language in ("dockerfile", "yaml")]
+    assert [block for block in kept_as_files if not block.file] == []
     assert all(block.first_line.startswith("$ ") for block in _texts_alone()), "a text that nothing prints"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from dotenv import load_dotenv
 
 from crewq.cli.exits import ErrorsAsMessages
+from crewq.secret_files import from_files
 
 # Where each command is, and what it is for; none is imported before it is used, or its own help asked for.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -99,6 +101,7 @@ def main(ctx: click.Context) -> None:
     if str(here) not in sys.path:
         sys.path.insert(0, str(here))  # so that a crew beside you can be named, as with `python -m`
     load_dotenv(here / ".env")  # where projects keep their keys; a variable that is set already stays
+    os.environ.update(from_files(os.environ))
 
 
 __all__ = ["Commands", "main"]

@@ -10,13 +10,15 @@ from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
+from secrets import token_hex
 from string import Template
 from typing import Final
 
 import click
 
 ENDING: Final = ".in"  # of the templates, none of which is a module of crewq's own
-RENAMED: Final = {"gitignore": ".gitignore"}  # would hold for the templates themselves under its own name
+# Under their own names they would hold for the templates themselves.
+RENAMED: Final = {name: f".{name}" for name in ("dockerignore", "env", "gitignore")}
 
 
 @click.command()
@@ -34,10 +36,17 @@ def new(name: str) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise click.BadParameter(f"{name} is there already, and nothing in it is overwritten: take another name.")
     project = "".join(part.capitalize() for part in package.split("_"))
-    words = {"name": name, "package": package, "project": project, "version": version("crewq")}
+    words = {
+        "name": name,
+        "package": package,
+        "project": project,
+        "version": version("crewq"),
+        "password": token_hex(16),
+    }
     for path, template in _templates(files("crewq") / "templates" / "project", folder, package):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template(template).substitute(words), encoding="utf-8")
+    (folder / ".env").chmod(0o600)  # it holds a password, and soon keys
     _next_steps(name, f"{package}.crew:{project}")
 
 

@@ -1,4 +1,4 @@
-"""The model server of the chaos runs, a process outside of what is broken: `python -m tests.chaos.model FOLDER`.
+"""The model server of the chaos runs, a process outside of what is broken: `python -m tests.chaos.model FOLDER [HOST PORT]`.
 
 It prints its URL, and keeps its ledger in FOLDER/model.jsonl. How it feels stands in FOLDER/mood: `busy` refuses every
 call with 429, `silent` never answers, `broken` sends half of every answer; anything else is well.
@@ -18,7 +18,7 @@ SLOWEST = 0.8  # seconds that an answer takes at most
 MOODS = ("busy", "silent", "broken")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, host: str = "127.0.0.1", port: str = "0") -> None:
     """Serve until SIGTERM."""
     mood = folder / "mood"
 
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
             behaviour.message["content"] = f"{said} (answer {server.ledger[-1].number})"
         return replace(behaviour, ends="half") if feeling == "broken" else behaviour
 
-    server = ModelServer(respond, ledger_file=folder / "model.jsonl")
+    server = ModelServer(respond, host=host, port=int(port), ledger_file=folder / "model.jsonl")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server:
         sys.stdout.write(f"{server.url}\n")
@@ -43,4 +43,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

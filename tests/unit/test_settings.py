@@ -61,6 +61,7 @@ def test_an_empty_variable_is_none() -> None:
         ("CREWQ_OUTPUT_DIR", "/o", "output_dir", Path("/o")),
         ("CREWQ_DATA_DIR", "/d", "data_dir", Path("/d")),
         ("CREWQ_LIMITS", "openai/* rpm=5", "limits", (ModelLimit("openai/*", Limit(rpm=5)),)),
+        ("CREWQ_HEARTBEAT_FILE", "/h", "heartbeat_file", Path("/h")),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1", "retention.completed", DAY),
         ("CREWQ_KEEP_FAILED_DAYS", "0.5", "retention.failed", DAY // 2),
         ("CREWQ_KEEP_CANCELLED_DAYS", "2", "retention.cancelled", 2 * DAY),
@@ -71,6 +72,35 @@ def test_each_variable_is_read(variable: str, value: str, path: str, expected: A
     for part in path.split("."):
         found = getattr(found, part)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "expected"),
+    [
+        ("redis://h:1/2", "p@ss/word", "redis://:p%40ss%2Fword@h:1/2"),
+        ("redis://me@h", "x", "redis://me:x@h"),
+        ("rediss://[::1]:1/0?ssl_cert_reqs=none", "x", "rediss://:x@[::1]:1/0?ssl_cert_reqs=none"),
+        ("redis://:own@h", "x", "redis://:own@h"),
+        ("redis://h", "", "redis://h"),
+    ],
+)
+def test_a_password_may_come_by_itself(url: str, password: str, expected: str) -> None:
+    settings = read(CREWQ_REDIS_URL=url, CREWQ_REDIS_PASSWORD=password)
+    assert settings.redis_url == expected
+    assert not password or password not in settings.where
+    assert read(CREWQ_REDIS_PASSWORD="x").embedded
+
+
+def test_secrets_are_read_from_files_too(tmp_path: Path) -> None:
+    files = {"url": "redis://h", "password": "x", "broker": "amqp://b"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    settings = read(
+        CREWQ_REDIS_URL_FILE=str(tmp_path / "url"),
+        CREWQ_REDIS_PASSWORD_FILE=str(tmp_path / "password"),
+        CREWQ_BROKER_URL_FILE=str(tmp_path / "broker"),
+    )
+    assert (settings.redis_url, settings.broker) == ("redis://:x@h", "amqp://b")
 
 
 def test_crewqs_own_variables_win() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -35,6 +36,8 @@ def test_a_project_is_made(folder: Path) -> None:
     assert "crewq run my_crew.crew:MyCrew --input topic=" in done.stdout.partition("Next:")[2]
     made = {str(path.relative_to(folder / "my-crew")) for path in (folder / "my-crew").rglob("*") if path.is_file()}
     assert made == {
+        ".dockerignore",
+        ".env",
         ".gitignore",
         "README.md",
         "compose.yaml",
@@ -48,7 +51,12 @@ def test_a_project_is_made(folder: Path) -> None:
         "my_crew/tools.py",
         "tests/test_crew.py",
     }
-    assert [path for path in made if "$" in (folder / "my-crew" / path).read_text()] == []
+    texts = {path: (folder / "my-crew" / path).read_text() for path in made}
+    assert [
+        path for path, text in texts.items() if re.search(r"\$(name|package|project|password|version)\b", text)
+    ] == []
+    assert re.fullmatch(r"CREWQ_REDIS_PASSWORD=[0-9a-f]{32}\n", texts[".env"])
+    assert (folder / "my-crew" / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_is_overwritten(folder: Path) -> None:
