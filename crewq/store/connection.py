@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 CLIENT_PATIENCE = 5.0  # seconds that a producer waits for Redis before it says that there is none
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two tries
 ANSWER_WITHIN = 30.0
+# A try that began just before Redis was there again, at an address that swallows it, must end and be repeated in time for
+# this process to renew its leases within HEAL_MS.
+CONNECT_WITHIN = 2.0
 HEAL_MS = 3_000  # after a restart of Redis, nothing new begins for so long: see redo.py
 SILENCE_MS = 2_000  # sweepers come by every second: a longer time without any means that nobody got through to Redis
 PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
@@ -201,7 +204,7 @@ def _client(url: str, connections: int, answer_within: float) -> redis.Redis:
         timeout=None,
         decode_responses=True,
         socket_timeout=answer_within,
-        socket_connect_timeout=3,
+        socket_connect_timeout=CONNECT_WITHIN,
         socket_keepalive=True,
         health_check_interval=25,
         client_name="crewq-store",

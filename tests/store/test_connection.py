@@ -12,6 +12,7 @@ import redis
 from crewq import errors
 from crewq.settings import Settings
 from crewq.store import Store
+from crewq.store.connection import CONNECT_WITHIN, HEAL_MS, LONGEST_PAUSE
 from tests.store.world import ONE, World
 from tests.waiting import until
 
@@ -51,6 +52,10 @@ def test_a_server_that_is_not_there_is_waited_for_as_long_as_patience_lasts() ->
     assert 0.1 < time.monotonic() - began < 3
     assert "hunter2" not in str(caught.value)
     assert caught.value.retryable
+
+
+def test_whoever_lost_a_healed_redis_is_back_before_anybody_else_takes_over() -> None:
+    assert CONNECT_WITHIN + LONGEST_PAUSE < HEAL_MS / 1000
 
 
 def test_a_process_that_closes_stops_waiting() -> None:
