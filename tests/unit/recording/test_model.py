@@ -166,7 +166,9 @@ def test_one_of_the_users_own_can_stand_behind_it(file: Path) -> None:
 
 def test_a_changed_prompt_is_shown_against_the_one_most_like_it(file: Path) -> None:
     long = "Background that stays as it is, whatever happens to the rest of what is asked here. " * 3
-    ask(recorder(file, Real()), request("Write a rhyme."), request(f"{long}Find a fact about bees. {long}"))
+    model = recorder(file, Real())
+    ask(model, request("Write a rhyme."))  # by itself: two that are asked at once are recorded as they are answered
+    ask(model, request(f"{long}Find a fact about bees. {long}"))
     said = refusal(RecordedModel(NAME, file=file), request(f"{long}Find a fact about wasps. {long}"))
     assert f"The recording {file} has no answer of {NAME} to this request. Number 2 in it is most like it" in said
     assert "in message 2 (user):\n    - …" in said
