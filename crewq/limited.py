@@ -98,8 +98,6 @@ class LimitedModel:
             except errors.RateLimited as refusal:
                 await self._refused(demands, turn, refusal)
                 turn = await self._turn(demands)
-                if restart := getattr(on_token, "restart", None):
-                    restart()
             except Exception:
                 self._settle(demands, turn, None)
                 raise
