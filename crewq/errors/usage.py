@@ -137,7 +137,7 @@ class NotPortable(UsageError):
 
 class ReplayMismatch(UsageError):
     """The crew given is not the one that ran as {run}: {difference}
-    Replay with the crew as it was stored (leave out the crew), or start a new run with kickoff."""
+    Go on with the crew as it was (`run.resume()`, `crewq resume`, `crewq replay` without --crew), or start a new run."""
 
 
 class NotNow(UsageError):

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = given.folder or Path(tempfile.mkdtemp(prefix="crewq-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     seed = random.SystemRandom().randrange(10_000) if given.seed is None else given.seed
-    sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, ledgers and logs in {folder}\n")
+    _tell(f"seed {seed}, {given.minutes:g} minutes, ledgers and logs in {folder}")
     began = time.monotonic()
     report, objections = run(
         folder,
@@ -48,12 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at_least=given.at_least,
         appendfsync=given.appendfsync,
         command=_command(given, seed),
+        tell=_tell,
     )
     sys.stdout.write(report)
     if given.report:
         given.report.write_text(report)
-    sys.stderr.write(f"chaos: {time.monotonic() - began:.0f} s in all\n")
+    _tell(f"{time.monotonic() - began:.0f} s in all")
     return 1 if objections else 0
+
+
+def _tell(word: str) -> None:
+    sys.stderr.write(f"chaos: {word}\n")
 
 
 def _command(given: argparse.Namespace, seed: int) -> str:

@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 
@@ -17,6 +17,7 @@ from tests.chaos.stage import NoTarget, Stage
 TICK = 0.05  # seconds between two looks at what is due
 TRIES = 8  # to find a fault that has something to hit
 FIRST = 2.0  # seconds until the first fault, so that there is something to break
+TELL = 30.0  # seconds between two words on how far it is
 
 
 class Injector:
@@ -27,9 +28,12 @@ class Injector:
         kinds: the names of those that may be chosen.
         per_minute: how many, on average.
         seed: of the choice, and of every choice that a fault makes.
+        tell: is told now and then how far it is.
     """
 
-    def __init__(self, stage: Stage, kinds: Sequence[str], per_minute: float, seed: int) -> None:
+    def __init__(
+        self, stage: Stage, kinds: Sequence[str], per_minute: float, seed: int, tell: Callable[[str], None]
+    ) -> None:
         self.injected: Counter[str] = Counter()
         self._stage = stage
         self._kinds = list(kinds)
@@ -38,6 +42,7 @@ class Injector:
         self._under_way: list[tuple[float, int, str, Fault]] = []
         self._numbers = itertools.count(1)
         self._end = 0.0
+        self._tell = tell
 
     def run(self, seconds: float, at_least: int = 0) -> None:
         """Inject faults; then let those under way come to their end.
@@ -46,7 +51,7 @@ class Injector:
             seconds: for so long, and
             at_least: go on until so many have happened, though not for more than twice as long.
         """
-        began = due = time.monotonic()
+        began = due = told = time.monotonic()
         due += FIRST
         self._end = began + seconds
         try:
@@ -56,6 +61,9 @@ class Injector:
                     due = time.monotonic() + self._random.expovariate(1 / self._pause(seconds))
                 self._go_on()
                 self._stage.mend()
+                if time.monotonic() - told > TELL:
+                    told = time.monotonic()
+                    self._tell(f"{self.injected.total()} faults in {told - began:.0f} s")
                 self._wait()
         finally:
             for *_, fault in self._under_way:

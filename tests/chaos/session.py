@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def run(
     at_least: int = 0,
     appendfsync: str = "everysec",
     command: str = "",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, list[Objection]]:
     """Put a system under load, break it for so many seconds, let it come to rest, and judge it.
 
@@ -39,9 +40,10 @@ def run(
     with Stage(folder, workers=workers, seed=seed, appendfsync=appendfsync) as stage:
         try:
             stage.begin_load()
-            injector = Injector(stage, kinds, per_minute, seed)
+            injector = Injector(stage, kinds, per_minute, seed, tell)
             injector.run(seconds, at_least)
             stage.end_load()
+            tell("no more faults; waiting until all runs have ended")
             stage.settle()
             found = gather(stage)
         finally:

@@ -28,5 +28,5 @@ FAULTS = (
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_and_nothing_is_paid_twice(tmp_path: Path) -> None:
-    report, objections = run(tmp_path, seed=1, seconds=25, workers=2, kinds=FAULTS, per_minute=40)
+    report, objections = run(tmp_path, seed=1, seconds=60, workers=2, kinds=FAULTS, per_minute=40)
     assert objections == [], report
