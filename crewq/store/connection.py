@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ SILENCE_MS = 2_000  # sweepers come by every second: a longer time without any m
 PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
 OLDEST_SERVER = (6, 2)
 WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
+START = re.compile(r"^(?:run_id|master_replid):(\S+)", re.MULTILINE)  # in INFO: which start of which server this is
 REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 
@@ -64,8 +66,8 @@ class Connection:
         self.keys = Keys(settings.namespace)
         self.patience = patience
         self.clock = clock
-        self.client = client or _client(settings.redis_url or "", connections, answer_within)
         self.redo = redo or Redo()
+        self.client = client or _client(settings.redis_url or "", connections, answer_within, self.redo)
         self.closing = threading.Event()
         self._config = {
             "unfinished": UNFINISHED,
@@ -114,7 +116,9 @@ class Connection:
         while True:
             try:
                 self.redo.settle(self._run)
-                return command(self.client)
+                answer = command(self.client)
+                self.redo.heard()
+                return answer
             except exceptions.RedisError as error:
                 problem = self._translated(error)
                 if isinstance(problem, errors.StoreUnreachable):
@@ -197,7 +201,13 @@ def _final(error: errors.CrewqError) -> errors.CrewqError:
     return error
 
 
-def _client(url: str, connections: int, answer_within: float) -> redis.Redis:
+def _client(url: str, connections: int, answer_within: float, redo: Redo) -> redis.Redis:
+    def greet(connection: Any) -> None:
+        connection.on_connect()
+        connection.send_command("INFO")
+        if redo.meet(" ".join(START.findall(connection.read_response()))):
+            raise exceptions.ConnectionError("It was started anew, or is another one.")
+
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -208,6 +218,7 @@ def _client(url: str, connections: int, answer_within: float) -> redis.Redis:
         socket_keepalive=True,
         health_check_interval=25,
         client_name="crewq-store",
+        redis_connect_func=greet,
         retry=Retry(NoBackoff(), 0),  # `do` tries again itself, and must learn of every connection that was lost
     )
     return redis.Redis(connection_pool=pool)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 WINDOW = 5.0  # seconds: Redis loses one, in rare cases two
+IDLE = 60.0  # seconds for which a process that asks Redis nothing still knows what it did last
 HEALING = 3.0  # seconds that all processes have to do theirs again: `heal_ms` of the scripts
 AGAIN = 0.5  # seconds between two tries
 MOST = 5_000  # verbs kept: more than a process does in that time
@@ -54,6 +55,8 @@ class Redo:
         self._open: list[Done] = []  # what had no effect when it was done again, as what it stands on was lost, too
         self._again_at = 0.0
         self._until = 0.0
+        self._heard = 0.0  # when Redis answered last
+        self._server = ""  # which start of which server that was
 
     def remember(self, name: str, arguments: list[Any], answer: Any = None) -> None:
         """Keep a verb that was done, for as long as Redis could lose it."""
@@ -72,7 +75,26 @@ class Redo:
         """The connection was lost: nobody knows whether Redis still holds what it was told last."""
         with self._lock:
             if self._since is None:
-                self._since = time.monotonic() - WINDOW
+                self._since = max(self._heard, time.monotonic() - IDLE) - WINDOW
+
+    def heard(self) -> None:
+        """Redis answered."""
+        self._heard = time.monotonic()
+
+    def meet(self, server: str) -> bool:
+        """A connection was made; answers whether there is a doubt that nobody knew of until now: a connection that lay idle
+        while Redis was started anew is replaced by its pool without a word.
+
+        Args:
+            server: which start of which server it leads to.
+        """
+        with self._lock:
+            another = bool(self._server) and server != self._server
+            unknown = another and self._since is None
+            self._server = server
+            if another:
+                self.doubt()
+            return unknown
 
     def settle(self, run: Callable[[str, list[Any]], Any]) -> None:
         """If there is a doubt, do the recent verbs again, in their order; other threads that need Redis wait for it.
