@@ -69,6 +69,9 @@ class Journal:
             shared=shared,
         )
         if word == "go":
+            self._verbs.redo.remember(
+                "restore_call", [call.job.run, call.job.index, call.attempt, call.id, call.kind, call.name]
+            )
             return Finding("go", slowed=answer == ["1"])
         return Finding(word, *answer)  # type: ignore[arg-type]
 

@@ -19,7 +19,8 @@ HEALING = 3.0  # seconds that all processes have to do theirs again: `heal_ms` o
 AGAIN = 0.5  # seconds between two tries
 MOST = 5_000  # verbs kept: more than a process does in that time
 
-# The verbs whose effect must not be lost. A claim is restored rather than made again: see `restore_claim`.
+# The verbs whose effect must not be lost. A claim and the beginning of a call are restored rather than made again: see
+# `restore_claim` and `restore_call`.
 KEPT = frozenset(
     {
         "create_runs",
@@ -30,6 +31,8 @@ KEPT = frozenset(
         "fail_task",
         "requeue_task",
         "restore_claim",
+        "restore_call",
+        "fail_call",
         "cancel_run",
         "pause_task",
         "answer_person",

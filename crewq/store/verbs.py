@@ -83,6 +83,9 @@ class Verbs(Connection):
     ) -> list[str]: ...
 
     @verb
+    def restore_call(self, *, run: str, index: int, attempt: int, call: str, kind: str, name: str) -> int: ...
+
+    @verb
     def fail_call(self, *, run: str, index: int, attempt: int, call: str) -> list[str]: ...
 
     @verb

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
 
 from crewq import errors
-from crewq.server import join
 from crewq.settings import Settings
 from crewq.store import Store
 from crewq.store.connection import CONNECT_WITHIN, HEAL_MS, LONGEST_PAUSE
@@ -113,29 +108,6 @@ def test_a_connection_that_was_cut_is_made_again(store: Store, admin: redis.Redi
     store.runs.latest(1)
     admin.client_kill_filter(_type="normal", skipme=True)
     assert store.runs.latest(1) == []
-
-
-def test_what_a_redis_that_died_had_not_written_is_done_again_though_no_command_failed(tmp_path: Path) -> None:
-    with join(tmp_path, kinds=("installed", "bundled")) as server:
-        settings = Settings(redis_url=server.url)
-        with redis.Redis.from_url(server.url, decode_responses=True) as admin:
-            world = World(admin, settings)
-            world.store = Store(settings)
-            world.runs = world.store.runs
-            run = world.accept(ONE)
-            before = admin.info()["run_id"]
-            os.kill(json.loads((tmp_path / "server.json").read_text())["pid"], signal.SIGKILL)
-            until(lambda: _start_of(admin) not in ("", before))
-            admin.flushall()
-            assert world.runs.read(run).state.value == "queued"
-            world.store.close()
-
-
-def _start_of(admin: redis.Redis) -> str:
-    try:
-        return str(admin.info()["run_id"])
-    except redis.ConnectionError:
-        return ""
 
 
 def test_a_closed_store_leaves_no_connection_open(redis_url: str, admin: redis.Redis) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from crewq.store import Job
-from crewq.store.redo import HEALING, Redo
 from tests.store.world import LEASE, ONE, World
 
 
@@ -52,36 +49,3 @@ def test_a_call_in_doubt_that_ended_after_all_lets_the_task_go_on(world: World) 
     assert (world.states(run), world.read(run).state.value) == (["paused"], "paused")
     assert world.store.journal.finish(call, "charged", seconds=1.0) == "charged"  # the worker had only been frozen
     assert (world.states(run), world.read(run).state.value) == (["queued"], "running")
-
-
-def test_what_had_no_effect_is_done_again_until_what_it_stands_on_is_back() -> None:
-    redo = Redo()
-    redo.remember("finish_call", ["run"])
-    done: list[str] = []
-    answers = iter([["gone"], ["recorded"]])
-
-    def run(name: str, arguments: list[Any]) -> Any:
-        done.append(name)
-        return next(answers)
-
-    redo.doubt()
-    redo.settle(run)
-    redo.settle(run)  # at once: not yet
-    assert done == ["finish_call"]
-    redo._again_at -= HEALING
-    redo.settle(run)
-    redo._again_at -= HEALING
-    redo.settle(run)
-    assert done == ["finish_call", "finish_call"]
-
-
-def test_what_comes_while_others_still_heal_is_done_again_too() -> None:
-    """An answer that arrives before the producer has accepted the run once more is not dropped."""
-    redo = Redo()
-    redo.doubt()
-    redo.settle(lambda name, arguments: None)
-    redo.remember("finish_call", ["run"], ["gone"])
-    redo._again_at -= HEALING
-    done: list[str] = []
-    redo.settle(lambda name, arguments: done.append(name))
-    assert done == ["finish_call"]

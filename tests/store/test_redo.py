@@ -1,0 +1,123 @@
+"""What Redis had not written when it died is done again by whoever did it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from crewq.events import CallStarted
+from crewq.server import join
+from crewq.settings import Settings
+from crewq.store import Store
+from crewq.store.keys import Keys
+from crewq.store.redo import HEALING, Redo
+from tests.store.world import ONE, World
+from tests.waiting import until
+
+KEYS = Keys(Settings(redis_url="redis://test").namespace)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A store on a Redis of its own, in Redis's own time."""
+    with join(tmp_path, kinds=("installed", "bundled")) as server:
+        settings = Settings(redis_url=server.url)
+        with redis.Redis.from_url(server.url, decode_responses=True) as admin:
+            world = World(admin, settings)
+            world.store = Store(settings, patience=20)
+            world.runs = world.store.runs
+            yield world
+            world.store.close()
+
+
+@pytest.fixture
+def lose_all(world: World, tmp_path: Path) -> Callable[[], None]:
+    """Kill Redis, and let it come back with nothing, while no command is under way: so none fails."""
+
+    def start() -> str:
+        try:
+            return str(world.client.info()["run_id"])
+        except redis.ConnectionError:
+            return ""
+
+    def lose() -> None:
+        before = start()
+        os.kill(json.loads((tmp_path / "server.json").read_text())["pid"], signal.SIGKILL)
+        until(lambda: start() not in ("", before))
+        world.client.flushall()
+
+    return lose
+
+
+def test_a_run_that_was_accepted(world: World, lose_all: Callable[[], None]) -> None:
+    run = world.accept(ONE)
+    lose_all()
+    assert world.runs.read(run).state.value == "queued"
+
+
+def test_a_claim_and_a_call_that_began(world: World, lose_all: Callable[[], None]) -> None:
+    """A call that must not be repeated is still known to have begun, so whoever comes after asks a person."""
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run).attempt)
+    assert world.store.journal.begin(call, repeatable=False).word == "go"
+    lose_all()
+    assert world.states(run) == ["running"]
+    journal = world.client.hgetall(KEYS.journal(run))
+    assert journal == {f"0:{call.id}": "started 1"}
+    started = [event for event in world.runs.events(run, "0-0", count=100) if isinstance(event, CallStarted)]
+    assert [event.call for event in started] == [call.id]
+
+
+@pytest.mark.parametrize(("again", "state"), [(False, "failed 1"), (True, "started 1")])
+def test_a_call_that_failed_and_perhaps_began_once_more(
+    world: World, lose_all: Callable[[], None], again: bool, state: str
+) -> None:
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run).attempt)
+    world.store.journal.begin(call, repeatable=True)
+    world.store.journal.fail(call)
+    if again:
+        world.store.journal.begin(call, repeatable=True)
+    lose_all()
+    assert world.states(run) == ["running"]
+    assert world.client.hgetall(KEYS.journal(run)) == {f"0:{call.id}": state}
+
+
+def test_what_had_no_effect_is_done_again_until_what_it_stands_on_is_back() -> None:
+    redo = Redo()
+    redo.remember("finish_call", ["run"])
+    done: list[str] = []
+    answers = iter([["gone"], ["recorded"]])
+
+    def run(name: str, arguments: list[Any]) -> Any:
+        done.append(name)
+        return next(answers)
+
+    redo.doubt()
+    redo.settle(run)
+    redo.settle(run)  # at once: not yet
+    assert done == ["finish_call"]
+    redo._again_at -= HEALING
+    redo.settle(run)
+    redo._again_at -= HEALING
+    redo.settle(run)
+    assert done == ["finish_call", "finish_call"]
+
+
+def test_what_comes_while_others_still_heal_is_done_again_too() -> None:
+    """An answer that arrives before the producer has accepted the run once more is not dropped."""
+    redo = Redo()
+    redo.doubt()
+    redo.settle(lambda name, arguments: None)
+    redo.remember("finish_call", ["run"], ["gone"])
+    redo._again_at -= HEALING
+    done: list[str] = []
+    redo.settle(lambda name, arguments: done.append(name))
+    assert done == ["finish_call"]
