@@ -11,8 +11,9 @@ from crewq.events import CallFinished, CallStarted
 from tests.chaos.crews import MODEL_TIMEOUT
 from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
 
-# Seconds from an answer's last byte, as the model server sees it, until it is written down: a worker that is killed in
-# this time had no chance. Within it the store has the last word: what is in the journal must not be asked for again.
+# Seconds from an answer's last byte, as the model server sees it, until it is written down, if nothing comes between: a
+# worker that is killed in this time had no chance. Within it the store has the last word: what is in the journal must not
+# be asked for again.
 HAND_OVER = 2.0
 RENEWAL = 1.0  # seconds before a cut in which the last renewal of a lease was, at the latest
 # Why an answer that was sent is asked for again, when no promise is broken by that.
@@ -75,7 +76,7 @@ class Case:
         """Why the worker that made a call could not write the answer down before another worker had to take its task over:
         it died, or was kept from its work for longer than its lease. Empty: there was nothing of the kind."""
         ended = call.ended if call.ended is not None else math.inf
-        cuts = [cut for cut in self.cuts(call.key, call.started, self.writable(ended) + HAND_OVER) if self.lasts(cut)]
+        cuts = [cut for cut in self.cuts(call.key, call.started, self.due(call)) if self.lasts(cut)]
         if not cuts:
             return TOO_LATE if self.is_too_late(call) else ""
         if any(cut.begin <= ended for cut in cuts):
@@ -87,6 +88,14 @@ class Case:
         a busy machine some of it may pass until the server hears of it."""
         begun = [at for at in self.begun[call.name, call.task] if at <= call.started + NOTICE]
         return bool(begun) and (call.ended or 0) - max(begun) > MODEL_TIMEOUT - NOTICE
+
+    def is_forgotten(self, call: ModelCall) -> bool:
+        """Whether Redis lost that the call had begun, and its worker died before it could say so again."""
+        return any(
+            begin - HAND_OVER < call.started < end + HAND_OVER
+            and any(cut.end == math.inf for cut in self.cuts(call.key, begin, end + HAND_OVER))
+            for begin, end in self.evidence.rolled_back
+        )
 
     @cached_property
     def begun(self) -> dict[tuple[str, int], list[float]]:
@@ -108,10 +117,15 @@ class Case:
             paid = sorted((call for call in calls if call.paid), key=lambda call: call.started)
             yield from (self.excuse(call) for call in paid[:-1])
 
-    def writable(self, at: float) -> float:
-        """The first moment from `at` on in which Redis took writes."""
-        closed = (*self.evidence.outages, *self.evidence.refusals)
-        return max((end for begin, end in closed if begin <= at <= end), default=at)
+    def due(self, call: ModelCall) -> float:
+        """When the answer to a call has to be in the journal: once Redis took writes, and no task took all that its worker
+        had, for `HAND_OVER` seconds on end."""
+        at = call.ended if call.ended is not None else math.inf
+        starved = [(begin, end) for key, begin, end in self.evidence.starved if key == call.key]
+        for begin, end in sorted((*self.evidence.outages, *self.evidence.refusals, *starved)):
+            if begin < at + HAND_OVER and end > at:
+                at = end
+        return at + HAND_OVER
 
     def is_a_reflex(self, call: ModelCall) -> bool:
         """Whether a worker that had been kept from its work sent it before it was told so, and was stopped at once."""

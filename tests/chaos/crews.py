@@ -66,12 +66,17 @@ def crash(who: str) -> str:
 def devour(who: str) -> str:
     """Takes all the memory that the process may have, for a moment."""
     hoard: list[bytearray] = []
+    ledger, worker = Path(os.environ["CHAOS_TOOLS"]), os.environ["OPENAI_API_KEY"]
+    write_line(ledger, event="starved", call=who, key=worker, at=time.clock_gettime(0))
     try:
         while True:
             hoard.append(bytearray(64 * 2**20))
     except MemoryError:
         time.sleep(TOOL_SECONDS)
-    return f"devoured {len(hoard)} pieces for {who}"
+    pieces = len(hoard)
+    hoard.clear()
+    write_line(ledger, event="fed", call=who, key=worker, at=time.clock_gettime(0))
+    return f"devoured {pieces} pieces for {who}"
 
 
 # By kind, for each task: the tool that it uses, and whether it is an async one.

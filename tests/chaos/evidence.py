@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -127,8 +128,12 @@ class Evidence:
     cuts: tuple[Cut, ...] = ()
     workers: Mapping[str, str] = field(default_factory=dict)
     outages: tuple[tuple[float, float], ...] = ()  # of Redis
+    rolled_back: tuple[tuple[float, float], ...] = ()  # outages that it came back from without its last second
     refusals: tuple[tuple[float, float], ...] = ()  # times in which Redis took no writes
     deserted: tuple[tuple[float, float], ...] = ()  # when no worker was up
+    starved: tuple[
+        tuple[str, float, float], ...
+    ] = ()  # when a task took all the memory and time of a worker, by its key
     losses: tuple[float, ...] = ()  # when messages or connections were lost
     immortal: tuple[str, ...] = ()  # keys without a TTL
     left_over: tuple[str, ...] = ()  # what is still there after all runs were forgotten, and was not there before
@@ -180,6 +185,17 @@ def tool_calls(path: Path) -> tuple[ToolCall, ...]:
         ToolCall(*_caller(line["who"]), line["name"], line["key"], line["at"], ends.get(line["call"]))
         for line in lines_of(path)
         if line["event"] == "started"
+    )
+
+
+def starved(path: Path) -> tuple[tuple[str, float, float], ...]:
+    """From the tools' ledger, when a task had all the memory of a worker; one that ended with its worker has no end."""
+    lines = list(lines_of(path))
+    ends = {(line["call"], line["key"]): line["at"] for line in lines if line["event"] == "fed"}
+    return tuple(
+        (line["key"], line["at"], ends.get((line["call"], line["key"]), math.inf))
+        for line in lines
+        if line["event"] == "starved"
     )
 
 

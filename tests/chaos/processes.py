@@ -129,6 +129,7 @@ class RedisServer(Process):
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         super().__init__("redis", folder, [str(get_binary_path()), *words])
         self.outages: list[tuple[float, float]] = []
+        self.rolled_back: list[tuple[float, float]] = []  # those outages that it came back from without its last second
         self.refusals: list[tuple[float, float]] = []  # times in which it takes no writes
 
     def start(self, **environ: str) -> None:

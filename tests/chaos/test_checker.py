@@ -14,93 +14,12 @@ import pytest
 import redis
 
 from crewq import errors
-from crewq.outputs import TaskOutput, UsageMetrics
-from crewq.settings import Settings
-from crewq.store import Call, Job, scripts
+from crewq.store import Job, scripts
 from tests.chaos import evidence as facts
-from tests.chaos import oblivion
-from tests.chaos.checker import JUDGES, check
-from tests.chaos.crews import MODEL_TIMEOUT, inputs
-from tests.chaos.evidence import Cut, Evidence, Kickoff, ModelCall, ToolCall
-from tests.store.world import LEASE, World, crew
-
-KEYS = {"1": "sk-one", "2": "sk-two"}  # of the workers `w:1` and `w:2`
-DEAD = float("inf")
-
-
-class Scene:
-    """A store with real scripts, and ledgers as the model server and the tools would keep them."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
-        self.world = World(client, Settings(redis_url="redis://scene", namespace="crewq"))
-        self.runs = self.world.runs
-        self.evidence = Evidence(workers=KEYS)
-        self.before = oblivion.holdings(client)
-
-    def accept(self, name: str, kind: str = "chain", key: str = "") -> str:
-        """Kick off a run of two tasks, one after the other."""
-        run = self.world.accept(crew((), (0,), name=kind), inputs=inputs(name), key=key, fingerprint=key)
-        self._add("kickoffs", Kickoff(name, kind, time.time(), run=run))
-        return run
-
-    def claim(self, run: str, index: int, worker: str) -> int:
-        """Claim a task; answers the attempt."""
-        token = uuid.uuid4().hex
-        claim = self.runs.start(Job(run, index), claim=token, worker=f"w:{worker}", lease=LEASE)
-        assert claim.word == "yours", claim.word
-        return claim.attempt
-
-    def ask(self, name: str, run: str, index: int, worker: str, attempt: int, *, lost: bool = False) -> str:
-        """Make a call, unless it was made before; `lost`: its worker dies before it is written down."""
-        call = Call(Job(run, index), attempt, "model", "any", "d", 0)
-        finding = self.world.store.journal.begin(call, repeatable=True)
-        if finding.word != "go":
-            return finding.answer
-        number = len(self.evidence.model_calls) + 1
-        now = time.time()
-        self._add("model_calls", ModelCall(number, name, index, "d", KEYS[worker], "", now, now, 200))
-        if lost:
-            return ""
-        usage = UsageMetrics(successful_requests=1).model_dump_json(exclude_defaults=True)
-        return self.world.store.journal.finish(call, f"said (answer {number})", usage=usage, seconds=0.0)
-
-    def complete(self, run: str, index: int, attempt: int, text: str) -> None:
-        """Record an output."""
-        self.runs.complete(Job(run, index), attempt, TaskOutput(raw=text))
-
-    def carry_out(self, name: str, run: str, index: int, worker: str = "1") -> None:
-        """Do a task."""
-        attempt = self.claim(run, index, worker)
-        self.complete(run, index, attempt, self.ask(name, run, index, worker, attempt))
-
-    def kill(self, worker: str) -> None:
-        """The worker dies, and the leases of what it held run out."""
-        self._add("cuts", Cut(KEYS[worker], time.time(), DEAD, "died"))
-        self.world.clock.forward(LEASE + 1)
-        self.world.sweep()
-
-    def call_tool(self, name: str, worker: str, tool: str = "note") -> None:
-        """A tool writes to its ledger."""
-        now = time.time()
-        self._add("tool_calls", ToolCall(name, 0, tool, KEYS[worker], now, now))
-
-    def _add(self, field: str, value: object) -> None:
-        self.evidence = replace(self.evidence, **{field: (*getattr(self.evidence, field), value)})
-
-    def objections(self) -> list[str]:
-        """The numbers of the invariants that the checker finds broken, also when all runs are forgotten in the end."""
-        runs = self.runs.latest(1000)
-        found = replace(
-            self.evidence,
-            runs=tuple(facts.run_facts(self.world.store, self.client, run) for run in runs),
-            batches=facts.batch_facts(self.world.store, self.client),
-            immortal=facts.immortal(self.client),
-        )
-        oblivion.forget(self.client, self.world.settings, self.world.clock.ms / 1000, runs)
-        left = oblivion.remains(self.client, self.before, runs)
-        found = replace(found, left_over=(*found.left_over, *left))
-        return sorted({objection.invariant for objection in check(found)}, key=list(JUDGES).index)
+from tests.chaos.crews import inputs
+from tests.chaos.evidence import Kickoff
+from tests.chaos.scene import Scene
+from tests.store.world import LEASE, crew
 
 
 @pytest.fixture
@@ -276,7 +195,7 @@ def test_the_checker_objects_to_what_is_broken(
 
 def test_a_run_that_was_accepted_and_is_gone(scene: Scene) -> None:
     a_run(scene)
-    scene._add("kickoffs", Kickoff("k2", "chain", 0.0, run="gone"))
+    scene.add("kickoffs", Kickoff("k2", "chain", 0.0, run="gone"))
     assert scene.objections() == ["I1"]
 
 
@@ -301,49 +220,6 @@ def test_a_run_that_failed_for_no_reason(scene: Scene) -> None:
     assert scene.objections() == ["I7"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "objections"), [(LEASE / 2, ["I2"]), (LEASE + 1, [])], ids=["short", "longer than the lease"]
-)
-def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds: float, objections: list[str]) -> None:
-    run = scene.accept("k1")
-    scene.ask("k1", run, 0, "1", scene.claim(run, 0, "1"), lost=True)
-    begin = time.time() - 0.1
-    scene._add("cuts", Cut(KEYS["1"], begin, begin + seconds, "cut off"))
-    scene.evidence = replace(scene.evidence, lease=LEASE)
-    scene.world.clock.forward(LEASE + 1)
-    scene.world.sweep()
-    scene.carry_out("k1", run, 0, "2")
-    scene.carry_out("k1", run, 1, "2")
-    assert scene.objections() == objections
-
-
-@pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
-def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
-    run = scene.accept("k1")
-    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
-    scene.world.store.journal.begin(call, repeatable=True)
-    scene.world.store.journal.fail(call)
-    now = time.time()
-    scene._add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now + seconds - 0.1, now + seconds, 200))
-    late = ModelCall(9, "k1", 0, "d", KEYS["2"], "", now + seconds + 1, now + seconds + 2, 200)
-    scene._add("model_calls", late)
-    scene.world.store.journal.finish(call, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
-    scene.complete(run, 0, call.attempt, "said (answer 9)")
-    scene.carry_out("k1", run, 1)
-    assert scene.objections() == objections
-
-
-@pytest.mark.parametrize("status", [429, 200])
-def test_only_a_call_that_did_not_fail_has_to_be_counted_as_repeated(scene: Scene, status: int) -> None:
-    run = scene.accept("k1")
-    now = time.time()
-    scene._add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, now, status))
-    scene._add("cuts", Cut(KEYS["1"], now, DEAD, "killed"))
-    scene.carry_out("k1", run, 0, "2")
-    scene.carry_out("k1", run, 1, "2")
-    assert scene.objections() == (["I3"] if status == 200 else [])
-
-
 def test_a_key_that_was_not_there_before(scene: Scene) -> None:
     a_run(scene)
     scene.client.set("{crewq}:forgotten", "x", ex=60)
@@ -360,7 +236,7 @@ def test_a_key_that_may_stay_and_grows_all_the_same(scene: Scene) -> None:
 @pytest.mark.parametrize(("field", "invariant"), [("left_over", "I11"), ("secrets", "I12")])
 def test_what_was_left_or_told(scene: Scene, field: str, invariant: str) -> None:
     a_run(scene)
-    scene._add(field, "something")
+    scene.add(field, "something")
     assert scene.objections() == [invariant]
 
 

@@ -43,6 +43,8 @@ def _redis_away(stage: Stage, number: signal.Signals, seconds: float, lost: int 
         _forget(stage.redis.history, time.time() - lost)
     yield seconds
     stage.redis.bring_back()
+    if lost:
+        stage.redis.rolled_back.append(stage.redis.outages[-1])
 
 
 def _forget(history: Path, since: float) -> None:

@@ -1,0 +1,106 @@
+"""What excuses a call that was made again: each excuse holds just as far as it should."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from crewq.store import Call, Job
+from tests.chaos.crews import MODEL_TIMEOUT
+from tests.chaos.evidence import Cut, ModelCall
+from tests.chaos.scene import DEAD, KEYS, Scene
+from tests.store.world import LEASE
+
+
+@pytest.fixture
+def scene(redis_url: str) -> Iterator[Scene]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield Scene(client)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "objections"), [(LEASE / 2, ["I2"]), (LEASE + 1, [])], ids=["short", "longer than the lease"]
+)
+def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds: float, objections: list[str]) -> None:
+    run = scene.accept("k1")
+    scene.ask("k1", run, 0, "1", scene.claim(run, 0, "1"), lost=True)
+    begin = time.time() - 0.1
+    scene.add("cuts", Cut(KEYS["1"], begin, begin + seconds, "cut off"))
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
+def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    scene.world.store.journal.fail(call)
+    now = time.time()
+    scene.add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now + seconds - 0.1, now + seconds, 200))
+    late = ModelCall(9, "k1", 0, "d", KEYS["2"], "", now + seconds + 1, now + seconds + 2, 200)
+    scene.add("model_calls", late)
+    scene.world.store.journal.finish(call, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
+    scene.complete(run, 0, call.attempt, "said (answer 9)")
+    scene.carry_out("k1", run, 1)
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(
+    ("fields", "objections"),
+    [
+        ({}, ["I2"]),
+        ({"outages": (0.5, 1.2)}, []),
+        ({"starved": (KEYS["1"], -1.0, 1.5)}, []),
+        ({"starved": (KEYS["2"], -1.0, 1.5)}, ["I2"]),
+    ],
+    ids=["undisturbed", "Redis was away again", "starved", "another was starved"],
+)
+def test_an_answer_has_two_undisturbed_seconds_to_be_written_down(
+    scene: Scene, fields: dict[str, tuple[Any, ...]], objections: list[str]
+) -> None:
+    run = scene.accept("k1")
+    scene.ask("k1", run, 0, "1", scene.claim(run, 0, "1"), lost=True)
+    ended = scene.evidence.model_calls[0].ended or 0
+    for field, (*who, begin, end) in fields.items():
+        scene.add(field, (*who, ended + begin, ended + end))
+    scene.add("cuts", Cut(KEYS["1"], ended + 3, DEAD, "killed"))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(("dies_after", "objections"), [(1.0, []), (4.0, ["I3"])])
+def test_a_call_that_redis_forgot_is_not_counted_if_its_worker_died_at_once(
+    scene: Scene, dies_after: float, objections: list[str]
+) -> None:
+    run = scene.accept("k1")
+    now = time.time() - 10
+    scene.add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, None, None))
+    scene.add("rolled_back", (now + 0.1, now + 0.5))
+    scene.add("cuts", Cut(KEYS["1"], now + dies_after, DEAD, "killed"))
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize("status", [429, 200])
+def test_only_a_call_that_did_not_fail_has_to_be_counted_as_repeated(scene: Scene, status: int) -> None:
+    run = scene.accept("k1")
+    now = time.time()
+    scene.add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, now, status))
+    scene.add("cuts", Cut(KEYS["1"], now, DEAD, "killed"))
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == (["I3"] if status == 200 else [])
