@@ -39,6 +39,10 @@ START = re.compile(r"^(?:run_id|master_replid):(\S+)", re.MULTILINE)  # in INFO:
 REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 
+class StartedAnew(exceptions.ConnectionError):
+    """Redis is there, and may have lost what it was told last: that is to be done again before anything else."""
+
+
 class Connection:
     """Runs commands and scripts.
 
@@ -119,6 +123,8 @@ class Connection:
                 answer = command(self.client)
                 self.redo.heard()
                 return answer
+            except StartedAnew:
+                continue  # which it is in at most once for each start
             except exceptions.RedisError as error:
                 problem = self._translated(error)
                 if isinstance(problem, errors.StoreUnreachable):
@@ -206,7 +212,7 @@ def _client(url: str, connections: int, answer_within: float, redo: Redo) -> red
         connection.on_connect()
         connection.send_command("INFO")
         if redo.meet(" ".join(START.findall(connection.read_response()))):
-            raise exceptions.ConnectionError("It was started anew, or is another one.")
+            raise StartedAnew
 
     pool = redis.BlockingConnectionPool.from_url(
         url,
