@@ -230,4 +230,4 @@ def _client(url: str, connections: int, answer_within: float, redo: Redo) -> red
     return redis.Redis(connection_pool=pool)
 
 
-__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection"]
+__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection", "StartedAnew"]
