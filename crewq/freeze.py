@@ -101,7 +101,7 @@ def modules_of(spec: CrewSpec) -> set[str]:
     """The modules that a worker must be able to load for a crew."""
     named = [spec.task_callback, spec.step_callback]
     for agent in spec.agents:
-        models = [one for llm in agent.llm.chain for one in (llm, llm.behind) if one]
+        models = [one for llm in agent.llm.chain for one in (llm, *(llm.behind.chain if llm.behind else ()))]
         named += [agent.step_callback, *(llm.reference for llm in models), *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
         named += [task.condition, task.output_class, *task.callbacks]
@@ -170,8 +170,8 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
         what = f"The model {llm.model!r} {whose}"
         reference = _reference(type(llm), what, settings)
         behind: LLMSpec | None = llm.of if isinstance(llm, Front) else None
-        if behind and behind.reference:
-            _refuse_main(behind.reference, what, settings)
+        for one in behind.chain if behind else ():
+            _refuse_main(one.reference or "", what, settings)
         return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what), behind=behind)
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from crewq import errors
 from crewq.agent.deadlines import Deadlines
 from crewq.agent.failures import translate
+from crewq.agent.fallback import FallbackModel, Substitute
 from crewq.model import DEADLINES, BaseLLM, Features, Front, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.references import Imports
@@ -72,9 +73,11 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model
 
 
 def _build_behind(llm: LLMSpec, imports: Imports) -> Model:
-    if llm.reference is None:
+    if any(one.reference is None for one in llm.chain):
         load_litellm()  # here, where it may take its seconds: the first question is asked on the event loop
-    return build_model(llm, imports)
+    first = build_model(llm, imports)
+    others = [Substitute(build_model(one, imports), one, llm) for one in llm.fallbacks]
+    return FallbackModel([first, *others]) if others else first
 
 
 def account_of(llm: LLMSpec, key: str | None = None) -> str:

@@ -4,6 +4,7 @@
     ├── UsageError (also a ValueError)       the caller's code or command is wrong; nothing was started
     │   ├── CrewUnloadable                   a name on the command line that does not lead to a crew
     │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
+    │   ├── UnsupportedMethod (an AttributeError)  a method of CrewAI's that is not here
     │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
     │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
     │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit,
