@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator
@@ -25,6 +26,8 @@ from crewq.spec import LLMSpec
 
 # Providers that ask for no key, or find credentials on the machine (an instance's role) that no variable tells of.
 KEYLESS = ("ollama", "ollama_chat", "bedrock", "sagemaker", "vertex_ai")
+# Of litellm's, each of which writes lines at INFO for every call: what they tell is in the journal.
+LOGGERS = ("LiteLLM", "LiteLLM Router")
 # For a server of the user's own (`base_url`) that wants none, where the client insists on one.
 NO_KEY = "not-needed"
 
@@ -36,6 +39,9 @@ def load_litellm() -> Any:
     import litellm
 
     litellm.suppress_debug_info = True
+    if not os.environ.get("LITELLM_LOG"):  # its own variable, which asks for more
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
     return litellm
 
 
