@@ -41,7 +41,7 @@
     │   ├── Crashed                          a worker died in each of the attempts allowed
     │   ├── CallInDoubt                      a tool that must not be repeated was at work when its worker died
     │   ├── JobBroken                        an error of crewq's own, or of the user's code outside a tool
-    │   │   └── FunctionBroken               a guardrail or a condition that failed itself
+    │   │   └── FunctionBroken               a guardrail, a condition or a filter that failed itself
     │   └── JobFailed                        what Celery and Flower see of any of these: a name, and no content
     └── SandboxError                         SandboxUnavailable
 
