@@ -167,7 +167,12 @@ class Host:
             if name in self._sandboxes:
                 check(name, self.settings.sandbox_image)
             else:
-                self._sandboxes[name] = open_sandbox(name, self.settings.sandbox_image)
+                self._sandboxes[name] = open_sandbox(
+                    name,
+                    self.settings.sandbox_image,
+                    seconds=self.settings.sandbox_seconds,
+                    memory_mb=self.settings.sandbox_memory_mb,
+                )
             return self._sandboxes[name]
 
     def cancel(self, run: str) -> None:

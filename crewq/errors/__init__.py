@@ -4,6 +4,7 @@
     ├── UsageError (also a ValueError)       the caller's code or command is wrong; nothing was started
     │   ├── CrewUnloadable                   a name on the command line that does not lead to a crew
     │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
+    │   ├── UnsupportedMethod (an AttributeError)  a method of CrewAI's that is not here
     │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
     │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
     │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit,
@@ -40,7 +41,7 @@
     │   ├── Crashed                          a worker died in each of the attempts allowed
     │   ├── CallInDoubt                      a tool that must not be repeated was at work when its worker died
     │   ├── JobBroken                        an error of crewq's own, or of the user's code outside a tool
-    │   │   └── FunctionBroken               a guardrail or a condition that failed itself
+    │   │   └── FunctionBroken               a guardrail, a condition or a filter that failed itself
     │   └── JobFailed                        what Celery and Flower see of any of these: a name, and no content
     └── SandboxError                         SandboxUnavailable
 

@@ -28,6 +28,10 @@ class UnsupportedField(FieldError):
     """{owner}({field}) is CrewAI's, and crewq does not have it yet: {advice}"""
 
 
+class UnsupportedMethod(UsageError, AttributeError):
+    """{owner}.{method} is CrewAI's, and crewq does not have it: {advice}"""
+
+
 class InvalidField(FieldError):
     """{owner}({field}) is not valid: {reason}"""
 
@@ -245,6 +249,7 @@ __all__ = [
     "UnknownField",
     "UnsupportedField",
     "UnsupportedInput",
+    "UnsupportedMethod",
     "UsageError",
     "WrongResult",
 ]

@@ -10,7 +10,7 @@ import redis
 from crewq.settings import Settings
 from crewq.states import RunState
 from crewq.store.batches import Batches
-from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE
+from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE, Ends
 from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
 from crewq.store.limits import Demand, Limits, Turn
@@ -67,15 +67,13 @@ class Store:
         """
         return self._verbs.check()
 
-    def ends(self, after: str, wait: float) -> tuple[str, list[str]]:
-        """The ids of the runs and batches that ended after an entry of the feed; waits up to `wait` seconds.
+    def ends(self, after: str, wait: float) -> Ends:
+        """The runs and batches that ended, and the runs that were paused, after an entry of the feed; waits up to `wait`
+        seconds for the first.
 
         Args:
             after: the entry read last; `$` asks for the newest entry's id without waiting.
             wait: seconds.
-
-        Returns:
-            The entry to go on from, and the ids.
         """
         return self._verbs.ends(after, wait)
 
@@ -113,6 +111,7 @@ __all__ = [
     "Claim",
     "Demand",
     "Ending",
+    "Ends",
     "Finding",
     "Findings",
     "Job",

@@ -31,7 +31,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | limit:<scope>:pause, slowed | string | until when a model is left alone; any of them       | until then                     |
 | limit:<scope>:refused    | hash   | how often a provider refused a call                | an hour                        |
 | unsaid                   | zset   | ended runs whose Celery result is not written yet  | an entry: seconds              |
-| ended                    | stream | the ends of all runs and batches; wakes who waits  | the last 100,000               |
+| ended                    | stream | the ends and pauses of all runs; wakes who waits   | the last 100,000               |
 | workers, workers:about   | zset, hash | workers by their last sign of life             | an entry: a minute             |
 | swept, silence           | string | when sweepers last came by; nobody had got through for a while | `unfinished`; seconds |
 | boot, healing            | string | which start of Redis this is; it has just come back | `unfinished`; seconds         |

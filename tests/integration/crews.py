@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from crewq import LLM, Agent, BaseLLM, BaseTool, Crew, Task, TaskOutput, UsageMetrics, tool
+from crewq.mcp import ToolFilterContext
 from crewq.model import ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.testing import ScriptedCall, ScriptedModel
 
@@ -100,6 +101,17 @@ def on_step(step: Any) -> None:
 
 def failing(about: Any) -> None:
     raise RuntimeError("the callback broke")
+
+
+# -- filters of the tools of servers -----------------------------------------------------------------------
+
+
+def only_reading(tool: dict[str, Any]) -> bool:
+    return "left" in tool["inputSchema"]["properties"]
+
+
+async def only_for_testers(context: ToolFilterContext, tool: dict[str, Any]) -> bool:
+    return context.agent.role == "Tester" and context.server_name == "127.0.0.1" and tool["name"] == "add"
 
 
 # -- guardrails and conditions -----------------------------------------------------------------------------

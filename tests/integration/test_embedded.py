@@ -136,6 +136,12 @@ def test_a_script_runs_and_its_data_survives_it(start: Start, folder: Path) -> N
     assert "mine: Cry again quietly" in shown.stdout
 
 
+def test_warnings_may_be_errors(start: Start) -> None:
+    wait = "from tests.waiting import until\nuntil(lambda: run.async_result.ready())\nprint(run.async_result.state)"
+    code = f"run = crew(LOUD, tools=[shout]).kickoff_async({{'x': 'help'}})\nrun.result()\n{wait}"
+    assert ended(start(code, PYTHONWARNINGS="error")).splitlines()[-1] == "SUCCESS"
+
+
 def test_what_a_script_leaves_unfinished_the_next_one_finishes(start: Start, folder: Path) -> None:
     out = ended(
         start(

@@ -153,6 +153,13 @@ local function announce(id)
   keep(P .. 'ended', CONFIG.unfinished)
 end
 
+-- In the same feed, so that who waits is told; a reader that knows of ends only finds none of this name.
+local function announce_pause(run)
+  local batch = redis.call('HGET', run_key(run), 'batch') or ''
+  redis.call('XADD', P .. 'ended', 'MAXLEN', '~', CONFIG.ends_kept, '*', 'id', '', 'paused', run, 'batch', batch)
+  keep(P .. 'ended', CONFIG.unfinished)
+end
+
 local function keep_batch(batch, seconds)
   for _, part in ipairs({'', ':runs', ':held', ':ended'}) do keep(P .. 'batch:' .. batch .. part, seconds + NET) end
   expire('batch', batch, seconds)
@@ -219,6 +226,7 @@ local function rest(run)
   if paused then
     move_run(run, 'paused')
     event(run, 'run_paused', 'reason', paused)
+    announce_pause(run)
   end
 end
 
