@@ -18,6 +18,7 @@
     │   ├── NotNow                           the run's state does not allow it
     │   ├── KeyReused                        an idempotency key that named another kickoff
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
+    │   ├── FlowerExposed                    Flower for other machines, without a password
     │   ├── StreamUnread                     the result of a stream before its end
     │   └── NestedKickoff                    a kickoff that would wait for itself
     ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet

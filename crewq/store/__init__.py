@@ -9,11 +9,13 @@ import redis
 
 from crewq.settings import Settings
 from crewq.states import RunState
+from crewq.store.audit import Action, Audit
 from crewq.store.batches import Batches
 from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE, Ends
 from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
 from crewq.store.limits import Demand, Limits, Turn
+from crewq.store.listing import Listing, Span
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
@@ -58,6 +60,8 @@ class Store:
         self.journal = Journal(self._verbs)
         self.batches = Batches(self._verbs)
         self.limits = Limits(self._verbs)
+        self.listing = Listing(self._verbs)
+        self.audit = Audit(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -106,6 +110,7 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 
 __all__ = [
+    "Action",
     "BatchRecord",
     "Call",
     "Claim",
@@ -117,11 +122,13 @@ __all__ = [
     "Job",
     "Journal",
     "Limits",
+    "Listing",
     "NewRun",
     "NewTask",
     "Order",
     "RunRecord",
     "Runs",
+    "Span",
     "Store",
     "TaskRecord",
     "Turn",

@@ -33,7 +33,19 @@ local function move(lawful, key, to)
   return from
 end
 
-local function move_run(run, to) return move(LAWFUL_RUN, run_key(run), to) end
+-- Runs by their state, in the order in which they were created, for whoever looks for those in one state.
+local function file_run(run, from, to)
+  if from then redis.call('ZREM', P .. 'runs:' .. from, run) end
+  redis.call('ZADD', P .. 'runs:' .. to, redis.call('HGET', run_key(run), 'created'), run)
+  redis.call('EXPIRE', P .. 'runs:' .. to, CONFIG.unfinished)
+end
+
+local function move_run(run, to)
+  local from = move(LAWFUL_RUN, run_key(run), to)
+  file_run(run, from, to)
+  return from
+end
+
 local function move_task(run, index, to) return move(LAWFUL_TASK, task_key(run, index), to) end
 
 local function event(run, kind, ...)
@@ -120,6 +132,7 @@ local function drop_run(run)
   end
   redis.call('ZREM', P .. 'ids', run .. '|run|' .. run .. '|')
   redis.call('ZREM', P .. 'runs', run)
+  redis.call('ZREM', P .. 'runs:' .. (redis.call('HGET', key, 'state') or ''), run)
   redis.call('ZREM', P .. 'unsaid', run)
   redis.call('ZREM', P .. 'expires', 'run|' .. run)
   free_name(key, run)
