@@ -140,10 +140,10 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     except TurnFarOff as until:
         return PutOff(until)
     except errors.CrewqError as error:
-        return Failed(error)
+        return Failed(host.hide.error(error))
     except Exception as error:  # the job boundary: whatever the user's code or our own raised ends this task only
         log.exception("task %s of run %s", job.index, job.run)
-        return Failed(errors.JobBroken(reason=errors.explain(error)))
+        return Failed(errors.JobBroken(reason=host.hide(errors.explain(error))))
 
 
 def _wait_for(host: Host, assignment: Assignment, hold: Hold) -> Done:
