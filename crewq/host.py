@@ -19,6 +19,7 @@ from crewq import errors
 from crewq.agent import account_of, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
+from crewq.hidden import Hidden
 from crewq.leases import Leases
 from crewq.model import Model
 from crewq.plan import publish
@@ -51,6 +52,7 @@ class Host:
         self.settings = settings
         self.app = app
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.hide = Hidden(os.environ)
         self.store = Store(settings, patience=math.inf, connections=STORE_THREADS + settings.concurrency)
         self.leases = Leases(
             Store(

@@ -142,10 +142,10 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     except TurnFarOff as until:
         return PutOff(until)
     except errors.CrewqError as error:
-        return Failed(error)
+        return Failed(host.hide.error(error))
     except Exception as error:  # the job boundary: whatever the user's code or our own raised ends this task only
         log.exception("task %s of run %s", job.index, job.run)
-        broken = errors.JobBroken(reason=errors.explain(error))
+        broken = errors.JobBroken(reason=host.hide(errors.explain(error)))
         broken.__cause__ = error
         return Failed(broken)
 
@@ -166,7 +166,7 @@ def _record(host: Host, job: Job, claim: Claim, outcome: Outcome) -> Ending | No
         case Failed(error) if _again(host, claim, error, job):
             runs.requeue(job, claim.attempt, errors.explain(error), delay=_pause(claim.tries), counts=True)
         case Failed(error):
-            return runs.fail(job, claim.attempt, error, _traceback(error))
+            return runs.fail(job, claim.attempt, error, host.hide(_traceback(error)))
         case _:
             _let_go(host, job, claim, outcome)
     return None

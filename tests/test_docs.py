@@ -34,6 +34,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+def test_tests_that_are_named_are_there() -> None:
+    named = {(page.name, code) for page in PAGES for code in code_in(page.read_text()) if code.startswith("tests/")}
+    assert any("::" in code for _, code in named)
+    assert [(page, code) for page, code in sorted(named) if not _is_there(*code.partition("::")[::2])] == []
+
+
+def _is_there(file: str, test: str) -> bool:
+    path = ROOT / file
+    return path.exists() and (not test or f"def {test}(" in path.read_text())
+
+
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 KNOWN = {name for theme in COMMANDS.values() for name in theme}

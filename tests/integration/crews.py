@@ -39,6 +39,12 @@ def broken(reason: str) -> str:
     raise ValueError(reason)
 
 
+@tool
+def keyed(name: str) -> str:
+    """Ask a shop, with a key from the environment, in a way that tells it when it fails."""
+    raise ConnectionError(f"GET https://shop.example/?api_key={os.environ[name]} failed")
+
+
 @tool(idempotent=False)
 def pay(amount: int) -> str:
     """Pay, which takes a while, and must not happen twice."""
@@ -146,6 +152,10 @@ def no_verdict(output: TaskOutput) -> Any:
 def broken_check(output: TaskOutput) -> tuple[bool, str]:
     note("broken_check")
     raise KeyError("sources")
+
+
+def keyed_check(output: TaskOutput) -> tuple[bool, str]:
+    raise KeyError(f"no such key: {os.environ['SHOP_API_KEY']}")
 
 
 def is_grown_up(output: TaskOutput) -> tuple[bool, TaskOutput | str]:
