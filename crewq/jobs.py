@@ -166,7 +166,7 @@ def _record(host: Host, job: Job, claim: Claim, outcome: Outcome) -> Ending | No
         case Failed(error) if _again(host, claim, error, job):
             runs.requeue(job, claim.attempt, errors.explain(error), delay=_pause(claim.tries), counts=True)
         case Failed(error):
-            return runs.fail(job, claim.attempt, error, host.hide(_traceback(error)))
+            return runs.fail(job, claim.attempt, error, _traceback(host, error))
         case _:
             _let_go(host, job, claim, outcome)
     return None
@@ -196,12 +196,12 @@ def _again(host: Host, claim: Claim, error: errors.CrewqError, job: Job) -> bool
     return claim.tries < spec.agents[spec.tasks[job.index].agent].max_retry_limit
 
 
-def _traceback(error: errors.CrewqError) -> str:
+def _traceback(host: Host, error: errors.CrewqError) -> str:
     """Where the code broke, for whoever looks at the run; of other errors, their message says all."""
     cause = error.__cause__
     if cause is None or not isinstance(error, errors.JobBroken):
         return ""
-    return "".join(traceback.format_exception(cause))[-TRACEBACK_KEPT:]
+    return host.hide("".join(traceback.format_exception(cause)))[-TRACEBACK_KEPT:]
 
 
 def _pause(tries: int) -> float:
