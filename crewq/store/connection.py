@@ -250,4 +250,4 @@ def _client(url: str, connections: int, answer_within: float, redo: Redo) -> red
     return redis.Redis(connection_pool=pool)
 
 
-__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection", "Ends"]
+__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection", "Ends", "StartedAnew"]

@@ -336,14 +336,14 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_no_secret_gets_into_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", KEY)
     keys = (KEY, "sk-proj-abcdefghijklmnop1234", "hunter22", "ghp_abcdefghijklmnopqrstuvwxyz0123", "user:pass")
-    llm = LLM(
-        model=NAME,
-        base_url="https://user:pass@host/v1",
-        additional_params={"extra_headers": {"X-Auth": "hunter22"}, "proxy_password": "hunter22", "top_k": 5},
-    )
-    asked = request(
-        f"The key is {KEY}.", {"role": "user", "content": [{"type": "text", "text": f"or {keys[1]}"}]}, tools=(TOOL,)
-    )
+    llm = LLM(model=NAME, additional_params={"top_k": 5})
+    way = {
+        "base_url": "https://user:pass@host/v1",
+        "extra_headers": {"X-Auth": "hunter22"},
+        "proxy_password": "hunter22",
+    }
+    also: Message = {"role": "user", "content": [{"type": "text", "text": f"or {keys[1]}"}]}
+    asked = request(f"The key is {KEY}.", also, tools=(TOOL,), options=way)
     answer = ModelAnswer(text=f"You said {KEY}, {keys[3]}", tool_calls=(ToolCall(id="1", name=KEY, arguments=KEY),))
     ask(recorder(file, Real(answer), llm), asked)
     assert [key for key in keys if key in file.read_text()] == []
