@@ -15,6 +15,7 @@ PROBE_JOB = "crewq.probe"
 # the other and not all at the end; a single kickoff goes before those of a batch.
 PRIORITY_LATER, PRIORITY_SINGLE, PRIORITY_BATCH = 0, 3, 6
 
+BACKEND = "crewq.backend:Backend"
 RESULT_EXPIRES = 86_400  # seconds that Celery keeps a result; crewq's own record of the run is kept longer
 BROKER_OPTIONS: dict[str, Any] = {
     "socket_timeout": 30,  # without it, publishing to a dead peer hangs for ever
@@ -32,7 +33,8 @@ def make_app(settings: Settings) -> Celery:
     A message is acknowledged when it is taken, and nothing is prefetched: who works on what is decided by leases in the
     store, and a message that was lost is sent again by the sweeper.
     """
-    app = Celery("crewq", broker=settings.broker, backend=settings.redis_url, set_as_current=False)
+    backend = f"{BACKEND}+{settings.redis_url}" if settings.redis_url else None
+    app = Celery("crewq", broker=settings.broker, backend=backend, set_as_current=False)
     app.conf.update(
         # Named here too, as Celery would let CELERY_BROKER_URL, which another program's settings may hold, come before.
         broker_read_url=settings.broker,

@@ -181,7 +181,8 @@ class Callbacks:
             return self._report(reference, error)
 
     def _report(self, reference: str, error: Exception) -> None:
-        self._host.store.runs.warn(self._assignment.job, f"the callback {reference} failed: {errors.explain(error)}")
+        reason = f"the callback {reference} failed: {self._host.hide(errors.explain(error))}"
+        self._host.store.runs.warn(self._assignment.job, reason)
 
 
 __all__ = ["Assignment", "Callbacks", "Done", "carry_out", "load"]

@@ -65,6 +65,12 @@ class Batch(Handle[list[Any]]):
         self._wait(timeout)
         return self._outcomes(self._return_exceptions if return_exceptions is None else return_exceptions)
 
+    def _has_ended(self) -> bool:
+        ended = super()._has_ended()
+        for run in () if ended else self._producer.store.batches.paused(self.id):
+            self._producer.tell_pause(run)
+        return ended
+
     def _outcome(self) -> list[Any]:
         return self._outcomes(self._return_exceptions)
 

@@ -274,8 +274,9 @@ class JournalledModel:
         return answer
 
 
-def journalled(invoke: Invoke, attempt: Attempt, *, cache: bool = False) -> Invoke:
+def journalled(invoke: Invoke, attempt: Attempt, hide: Callable[[str], str] = str, *, cache: bool = False) -> Invoke:
     """`invoke`, with the results of tools kept, and their failures too: a tool that raised has been at work all the same.
+    What those say goes through `hide` before anybody sees it.
 
     With `cache`, the result of a call stands in for equal calls of the same tool in all tasks of the run, as in CrewAI; but
     never for one with an effect (`idempotent=False`), and only if the tool's `cache_function` agrees.
@@ -290,7 +291,7 @@ def journalled(invoke: Invoke, attempt: Attempt, *, cache: bool = False) -> Invo
         shared = _digest([tool._source, arguments]) if cache and tool._source and tool.idempotent else ""
         result, reused = await attempt.make(
             attempt.call("tool", tool.public_name, _digest([tool.public_name, arguments])),
-            lambda: _outcome(invoke, tool, arguments),
+            lambda: _outcome(invoke, tool, arguments, hide),
             write=str,
             repeatable=tool.idempotent,
             shared=shared,
@@ -311,13 +312,13 @@ def _digest(asked: list[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-async def _outcome(invoke: Invoke, tool: BaseTool, arguments: dict[str, Any]) -> str:
+async def _outcome(invoke: Invoke, tool: BaseTool, arguments: dict[str, Any], hide: Callable[[str], str]) -> str:
     try:
         return await invoke(tool, arguments)
     except (errors.StoreError, errors.SandboxError):
         raise
     except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
-        return f"{FAILED}{errors.explain(error)}"
+        return f"{FAILED}{hide(errors.explain(error))}"
 
 
 __all__ = ["Attempt", "JournalledModel", "NoLongerOurs", "PersonNeeded", "journalled"]

@@ -8,16 +8,16 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from crewq import errors
+from crewq import errors, lacking
 from crewq.batch import Batch
 from crewq.fanout import new_run, start_batch
 from crewq.freeze import Plan, freeze, lent_keys, modules_of
 from crewq.handle import find
-from crewq.member import Member
+from crewq.member import Member, digest_of, without
 from crewq.members import LLM, Agent, Task
 from crewq.model import BaseLLM
 from crewq.outputs import CrewOutput, UsageMetrics
@@ -56,22 +56,8 @@ class Crew(Member):
         task_callback, step_callback: called in the worker; they travel by their name.
     """
 
-    lacks: ClassVar[dict[str, str]] = {
-        "memory": "pass what is to be remembered as an input or as context.",
-        "embedder": "it belongs to memory and knowledge.",
-        "output_log_file": "use `crewq show --json`, or Celery's own log.",
-        "function_calling_llm": "the agents' llm makes the calls.",
-        "config": "pass its entries as fields: Crew(**config).",
-        "prompt_file": "use system_template and prompt_template of the agents.",
-        "knowledge": "give the agents a tool that searches it.",
-        "knowledge_sources": "give the agents a tool that searches them.",
-        "share_crew": "crewq sends nothing anywhere.",
-        "chat_llm": "it belongs to `crewai chat`.",
-        "checkpoint": "every call is kept already, without it.",
-        "tracing": "`crewq show` and Flower tell what happened.",
-        "skills": "give the agents tools.",
-        "security_config": "it belongs to CrewAI's own platform.",
-    }
+    lacks = lacking.OF_A_CREW
+    lacks_methods = lacking.METHODS_OF_A_CREW
 
     agents: list[Agent] = Field(default_factory=list)
     tasks: list[Task] = Field(default_factory=list)
@@ -98,6 +84,7 @@ class Crew(Member):
 
     # -- one run -------------------------------------------------------------------------------------------
 
+    @without(lacking.OF_A_KICKOFF)
     def kickoff(
         self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
     ) -> CrewOutput:
@@ -122,6 +109,7 @@ class Crew(Member):
         checked: CrewOutput = output  # what it is for all but the few that stream
         return checked
 
+    @without(lacking.OF_A_KICKOFF)
     def kickoff_async(
         self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
     ) -> Run:
@@ -151,6 +139,7 @@ class Crew(Member):
 
     # -- many runs -----------------------------------------------------------------------------------------
 
+    @without(lacking.OF_A_KICKOFF)
     def kickoff_for_each(
         self,
         inputs: Iterable[Inputs],
@@ -181,6 +170,7 @@ class Crew(Member):
         results: list[Any] = _watched(batch, batch.results)
         return results
 
+    @without(lacking.OF_A_KICKOFF)
     def kickoff_for_each_async(
         self,
         inputs: Iterable[Inputs],
@@ -274,6 +264,30 @@ class Crew(Member):
         return None
 
     # -- what CrewAI's has besides -------------------------------------------------------------------------
+
+    @classmethod
+    def from_checkpoint(cls, *_: Any, **__: Any) -> NoReturn:
+        """CrewAI's; crewq goes on with a run by `resume`."""
+        raise cls.lacking("from_checkpoint")
+
+    @classmethod
+    def fork(cls, *_: Any, **__: Any) -> NoReturn:
+        """CrewAI's; crewq begins another run in the middle of one that was by `replay`."""
+        raise cls.lacking("fork")
+
+    def calculate_usage_metrics(self) -> UsageMetrics:
+        """What the latest run of this crew that was waited for has used."""
+        return self.usage_metrics or UsageMetrics()
+
+    @property
+    def token_usage(self) -> UsageMetrics | None:
+        """The same; None: there is none yet."""
+        return self.usage_metrics
+
+    @property
+    def key(self) -> str:
+        """The same for crews of equal agents and tasks (CrewAI's: the MD5 of their keys)."""
+        return digest_of(*(agent.key for agent in self.agents), *(task.key for task in self.tasks))
 
     def fetch_inputs(self) -> set[str]:
         """The names of all `{placeholders}` of the crew."""

@@ -89,9 +89,10 @@ async def equipped(
         McpRefused, McpUnreachable: a server of tools cannot be used.
     """
     code = (CodeTool(sandbox=post.sandbox),) if post.sandbox else ()
-    servers = {ToolServer(host, server): server for server in post.agent.mcps}
+    servers = {ToolServer(host, post.agent, server): server for server in post.agent.mcps}
     on_token = _aloud if post.crew.stream else None
-    invoke = journalled(invoke_directly(host.tool_threads), attempt, cache=post.crew.cache and post.agent.cache)
+    shared = post.crew.cache and post.agent.cache
+    invoke = journalled(invoke_directly(host.tool_threads), attempt, host.hide, cache=shared)
     try:
         tools = await _with_servers((*post.tools, *code, *more), servers, attempt)
         yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token)

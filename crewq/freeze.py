@@ -15,7 +15,8 @@ from crewq.lead import Staff, manager_of, planned_first, planner
 from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
 from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
-from crewq.references import fields_of, is_function, main_queue, reference_of
+from crewq.portable import portable, portable_function, refuse_main
+from crewq.references import fields_of, main_queue
 from crewq.sandboxes import check
 from crewq.settings import Settings
 from crewq.spec import (
@@ -101,8 +102,9 @@ def modules_of(spec: CrewSpec) -> set[str]:
     """The modules that a worker must be able to load for a crew."""
     named = [spec.task_callback, spec.step_callback]
     for agent in spec.agents:
-        models = [one for llm in agent.llm.chain for one in (llm, llm.behind) if one]
-        named += [agent.step_callback, *(llm.reference for llm in models), *(tool.reference for tool in agent.tools)]
+        models = [one for llm in agent.llm.chain for one in (llm, *(llm.behind.chain if llm.behind else ()))]
+        named += [agent.step_callback, *(server.chosen_by for server in agent.mcps)]
+        named += [*(llm.reference for llm in models), *(tool.reference for tool in agent.tools)]
     for task in spec.tasks:
         named += [task.condition, task.output_class, *task.callbacks]
         named += [guardrail.function for guardrail in task.guardrails]
@@ -168,10 +170,10 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
     """
     if isinstance(llm, BaseLLM):
         what = f"The model {llm.model!r} {whose}"
-        reference = _reference(type(llm), what, settings)
+        reference = portable(type(llm), what, settings)
         behind: LLMSpec | None = llm.of if isinstance(llm, Front) else None
-        if behind and behind.reference:
-            _refuse_main(behind.reference, what, settings)
+        for one in behind.chain if behind else ():
+            refuse_main(one.reference or "", what, settings)
         return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what), behind=behind)
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
@@ -190,7 +192,10 @@ def _key_variable(model: str) -> str:
 def _servers(agent: Agent, settings: Settings) -> tuple[ServerSpec, ...]:
     if agent.mcps and settings.embedded and find_spec(MCP_PACKAGE) is None:
         raise errors.McpMissing(agent=agent.role)
-    return tuple(server.spec() for server in agent.mcps)
+    servers = tuple(server.spec() for server in agent.mcps)
+    for server in servers:
+        refuse_main(server.chosen_by or "", f"The tool_filter of the MCP server {server.label!r}", settings)
+    return servers
 
 
 def _sandbox(agent: Agent, settings: Settings) -> str:
@@ -243,7 +248,7 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
 
 def _callbacks(task: Task, what: str, settings: Settings) -> Iterator[str]:
     for function in filter(None, (task.callback, *task.callbacks)):
-        yield _function(function, f"The callback of {what}", settings)
+        yield portable_function(function, f"The callback of {what}", settings)
 
 
 def _guardrails(task: Task, what: str, settings: Settings) -> Iterator[GuardrailSpec]:
@@ -277,7 +282,7 @@ def _output_class(task: Task, settings: Settings) -> str | None:
     if task.output_pydantic is None:
         return None
     try:
-        return _reference(task.output_pydantic, "output_pydantic", settings)
+        return portable(task.output_pydantic, "output_pydantic", settings)
     except errors.NotPortable:
         return None
 
@@ -347,7 +352,7 @@ class _Order:
 def _tools(tools: Sequence[BaseTool], owner: str, settings: Settings) -> tuple[ToolSpec, ...]:
     specs = tuple(ToolSpec.of(tool) for tool in tools)
     for spec in specs:
-        _refuse_main(spec.reference, f"The tool {spec.name!r} of {owner}", settings)
+        refuse_main(spec.reference, f"The tool {spec.name!r} of {owner}", settings)
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
@@ -365,33 +370,7 @@ def _refuse_names(tools: Sequence[BaseTool], owner: str, agent: Agent, coworkers
 
 
 def _callback(function: Callable[..., Any] | None, what: str, settings: Settings) -> str | None:
-    return None if function is None else _function(function, what, settings)
-
-
-def _function(function: Callable[..., Any], what: str, settings: Settings) -> str:
-    if not is_function(function):
-        raise errors.NotPortable(
-            what=what,
-            reason=f"it is not a plain function but a {type(function).__name__}.",
-            advice="Give a function defined with `def` at the top level of a module.",
-        )
-    return _reference(function, what, settings)
-
-
-def _reference(thing: Any, what: str, settings: Settings) -> str:
-    reference = reference_of(thing, what)
-    _refuse_main(reference, what, settings)
-    return reference
-
-
-def _refuse_main(reference: str, what: str, settings: Settings) -> None:
-    """The script that was started is called `__main__` only in its own process."""
-    if reference.startswith("__main__:") and not settings.embedded:
-        raise errors.NotPortable(
-            what=what,
-            reason="it is defined in the script that was started, which a worker on another machine cannot import.",
-            advice="Move it into a module of its own, and name that module in CREWQ_IMPORTS where the workers run.",
-        )
+    return None if function is None else portable_function(function, what, settings)
 
 
 __all__ = ["Plan", "freeze", "lent_keys", "llm_spec", "modules_of"]

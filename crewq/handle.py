@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,6 @@ from crewq.producer import Producer, connect
 Result = TypeVar("Result")
 
 WHOLE_ID = 36  # letters of a UUID
-LOOK_SECONDS = 2.0  # how long somebody waits before it is looked why
 
 
 class Handle(Coroutine[Any, Any, Result], Generic[Result]):
@@ -47,17 +46,12 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
         """
         ended = self._ended()
         try:
-            while timeout is None and not wait([ended], LOOK_SECONDS).done:
-                self._look()
             ended.result(timeout)
         except TimeoutError:
             raise self._late(timeout) from None
         except CancelledError:
             where = self._producer.store.where
             raise errors.StoreUnreachable(url=where, reason="the connection was closed.") from None
-
-    def _look(self) -> None:
-        """Now and then, while somebody waits as long as it takes: a chance to say why that is so long."""
 
     def _late(self, seconds: float | None) -> errors.ResultTimeout:
         """The error for whoever has waited long enough."""
@@ -69,7 +63,11 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
         return await asyncio.to_thread(self._outcome)
 
     def _ended(self) -> Any:
-        return self._producer.waiter.ended(self.id, lambda: self._producer.store.has_ended(self.id))
+        return self._producer.waiter.ended(self.id, self._has_ended)
+
+    def _has_ended(self) -> bool:
+        """Whether it has; whoever begins to wait for something that is paused is told so."""
+        return self._producer.store.has_ended(self.id)
 
     def __await__(self) -> Generator[Any, Any, Result]:
         return self._result().__await__()

@@ -19,6 +19,7 @@ from crewq import errors
 from crewq.agent import account_of, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
+from crewq.hidden import Hidden
 from crewq.leases import Leases
 from crewq.model import Model
 from crewq.plan import publish
@@ -51,6 +52,7 @@ class Host:
         self.settings = settings
         self.app = app
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.hide = Hidden(os.environ)
         self.store = Store(settings, patience=math.inf, connections=STORE_THREADS + settings.concurrency)
         self.leases = Leases(
             Store(
@@ -167,7 +169,12 @@ class Host:
             if name in self._sandboxes:
                 check(name, self.settings.sandbox_image)
             else:
-                self._sandboxes[name] = open_sandbox(name, self.settings.sandbox_image)
+                self._sandboxes[name] = open_sandbox(
+                    name,
+                    self.settings.sandbox_image,
+                    seconds=self.settings.sandbox_seconds,
+                    memory_mb=self.settings.sandbox_memory_mb,
+                )
             return self._sandboxes[name]
 
     def cancel(self, run: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 import uuid
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ ALONE_PATIENCE = 60.0  # seconds that a worker takes in nothing new, so that one
 ASK_AGAIN = 0.5  # seconds
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a task that failed is tried again
+TRACEBACK_KEPT = 8_000  # characters; the end of a traceback says most
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,12 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     except TurnFarOff as until:
         return PutOff(until)
     except errors.CrewqError as error:
-        return Failed(error)
+        return Failed(host.hide.error(error))
     except Exception as error:  # the job boundary: whatever the user's code or our own raised ends this task only
         log.exception("task %s of run %s", job.index, job.run)
-        return Failed(errors.JobBroken(reason=errors.explain(error)))
+        broken = errors.JobBroken(reason=host.hide(errors.explain(error)))
+        broken.__cause__ = error
+        return Failed(broken)
 
 
 def _wait_for(host: Host, assignment: Assignment, hold: Hold) -> Done:
@@ -162,7 +166,7 @@ def _record(host: Host, job: Job, claim: Claim, outcome: Outcome) -> Ending | No
         case Failed(error) if _again(host, claim, error, job):
             runs.requeue(job, claim.attempt, errors.explain(error), delay=_pause(claim.tries), counts=True)
         case Failed(error):
-            return runs.fail(job, claim.attempt, error)
+            return runs.fail(job, claim.attempt, error, _traceback(host, error))
         case _:
             _let_go(host, job, claim, outcome)
     return None
@@ -190,6 +194,14 @@ def _again(host: Host, claim: Claim, error: errors.CrewqError, job: Job) -> bool
         return False  # before the crew is asked: that it cannot be read may be the error
     spec = host.spec(claim.spec)
     return claim.tries < spec.agents[spec.tasks[job.index].agent].max_retry_limit
+
+
+def _traceback(host: Host, error: errors.CrewqError) -> str:
+    """Where the code broke, for whoever looks at the run; of other errors, their message says all."""
+    cause = error.__cause__
+    if cause is None or not isinstance(error, errors.JobBroken):
+        return ""
+    return host.hide("".join(traceback.format_exception(cause)))[-TRACEBACK_KEPT:]
 
 
 def _pause(tries: int) -> float:

@@ -59,10 +59,11 @@ def _named(items: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
 def _is_literal(text: str, name: str, strict: bool) -> bool:
     if SECRET_SHAPE.search(text) or _in_url(text) or (strict and BEARER.search(text)):
         return True
-    return bool(text) and not REFERENCE.search(text) and _is_secret(name, strict)
+    return bool(text) and not REFERENCE.search(text) and is_secret_name(name, strict)
 
 
-def _is_secret(name: str, strict: bool) -> bool:
+def is_secret_name(name: str, strict: bool) -> bool:
+    """Whether something of that name is a secret. Args: see `literal_keys`."""
     called = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     called = re.sub(r"[^a-z0-9]+", "_", called.lower()).strip("_")
     return bool(SECRET_NAME.search(called) or (strict and KEY_NAME.search(called)))
@@ -78,7 +79,7 @@ def _in_url(text: str) -> bool:
         return False
     if password and not REFERENCE.search(password):
         return True
-    return any(_is_secret(name, strict=True) and not REFERENCE.search(value) for name, value in query)
+    return any(is_secret_name(name, strict=True) and not REFERENCE.search(value) for name, value in query)
 
 
-__all__ = ["REFERENCE", "literal_keys"]
+__all__ = ["REFERENCE", "is_secret_name", "literal_keys"]

@@ -12,7 +12,7 @@ wanted, `${NAME}` stands for that variable of the worker's environment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -21,10 +21,13 @@ from pydantic import Field, field_validator
 from crewq import errors
 from crewq.literal_keys import literal_keys
 from crewq.member import Member
-from crewq.spec import Frozen, ServerSpec
+from crewq.portable import portable_function
+from crewq.references import arity
+from crewq.spec import Frozen, ServerSpec, ToolFilterContext
 
 CONNECT_TIMEOUT: Final = 60.0  # seconds: a command such as npx or uvx may have to fetch the server first
 CALL_TIMEOUT: Final = 300.0  # seconds: what the official client allows an answer
+Chooses: TypeAlias = Callable[..., Any]
 LISTED_ONCE: Final = "leave it out: a server is asked once in a task what it offers."
 
 
@@ -53,28 +56,37 @@ def create_static_tool_filter(
     return ToolFilter(allowed=allowed, blocked=tuple(blocked_tool_names or ()))
 
 
+def create_dynamic_tool_filter(filter_func: Chooses) -> Chooses:
+    """A filter by a function of a context and a tool (CrewAI's function): the function as it is.
+
+    Args:
+        filter_func: called in the worker, with a `ToolFilterContext` and the tool as a dict.
+    """
+    return filter_func
+
+
 class _Server(Member):
     """What all servers have. Times are in seconds.
 
     Fields:
-        tool_filter: which of its tools the agent is given.
+        tool_filter: which of its tools the agent is given: a filter by names, or a function at the top level of a module,
+            which is called in the worker with each tool as a dict (`name`, `description`, `inputSchema`), or before that
+            with a `ToolFilterContext`, and says yes or no.
         connect_timeout: how long it may take to start or be reached.
         call_timeout: how long one call of a tool may take.
     """
 
     lacks: ClassVar[dict[str, str]] = {"cache_tools_list": LISTED_ONCE}
 
-    tool_filter: ToolFilter | None = None
+    tool_filter: ToolFilter | Chooses | None = None
     connect_timeout: float = Field(default=CONNECT_TIMEOUT, gt=0)
     call_timeout: float = Field(default=CALL_TIMEOUT, gt=0)
 
-    @field_validator("tool_filter", mode="before")
+    @field_validator("tool_filter")
     @classmethod
-    def _no_function(cls, given: Any) -> Any:
-        if callable(given):
-            raise ValueError(
-                "a function does not travel with it: use create_static_tool_filter(allowed_tool_names=[...])"
-            )
+    def _takes_a_tool(cls, given: Any) -> Any:
+        if callable(given) and arity(given) not in (1, 2):
+            raise ValueError("a filter takes a tool, or a context and a tool: def my_filter(tool)")
         return given
 
     def spec(self) -> ServerSpec:
@@ -82,10 +94,15 @@ class _Server(Member):
 
         Raises:
             KeyInServer: it holds a literal key.
+            NotPortable: its filter is a function that cannot travel.
         """
         kept = self.model_dump(mode="json", exclude={"tool_filter", "streamable"}, exclude_none=True)
-        limits = self.tool_filter.model_dump() if self.tool_filter else {}
-        spec = ServerSpec(transport=self._transport(), **kept, **limits)
+        chosen = self.tool_filter
+        names = chosen.model_dump() if isinstance(chosen, ToolFilter) else {}
+        spec = ServerSpec(transport=self._transport(), **kept, **names)
+        if chosen and not isinstance(chosen, ToolFilter):
+            function = portable_function(chosen, f"The tool_filter of the MCP server {spec.label!r}")
+            spec = spec.model_copy(update={"chosen_by": function})
         where = next(literal_keys(kept, strict=True), None)
         if where is not None:
             raise errors.KeyInServer(server=spec.label, field=where)
@@ -177,6 +194,8 @@ __all__ = [
     "MCPServerStdio",
     "Server",
     "ToolFilter",
+    "ToolFilterContext",
     "as_server",
+    "create_dynamic_tool_filter",
     "create_static_tool_filter",
 ]

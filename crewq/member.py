@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crewq import errors
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 class Member(BaseModel):
@@ -20,7 +25,8 @@ class Member(BaseModel):
         validate_assignment=True,
         hide_input_in_errors=True,  # it may be a key
     )
-    lacks: ClassVar[dict[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
+    lacks: ClassVar[Mapping[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
+    lacks_methods: ClassVar[Mapping[str, str]] = {}  # and its methods and properties
 
     def __init__(self, **given: Any) -> None:
         kind = type(self).__name__
@@ -36,6 +42,18 @@ class Member(BaseModel):
         except ValidationError as error:
             raise _invalid(kind, error) from error
 
+    @classmethod
+    def lacking(cls, method: str) -> errors.UnsupportedMethod:
+        """The error for a method of CrewAI's that is not here."""
+        return errors.UnsupportedMethod(owner=cls.__name__, method=method, advice=cls.lacks_methods[method])
+
+    if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name in self.lacks_methods:
+                raise self.lacking(name)
+            return super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name not in type(self).model_fields:
             raise _unknown(type(self).__name__, name, type(self).model_fields)
@@ -43,6 +61,32 @@ class Member(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             raise _invalid(type(self).__name__, error) from error
+
+
+def without(lacks: Mapping[str, str]) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """For a method that CrewAI's has further arguments of: they are accepted where they ask for nothing.
+
+    Args:
+        lacks: their names, and what to do instead.
+    """
+
+    def taught(method: Callable[P, Result]) -> Callable[P, Result]:
+        @wraps(method)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Result:
+            for name in [name for name in kwargs if name in lacks]:
+                if kwargs.pop(name):
+                    owner = f"{type(args[0]).__name__}.{method.__name__}"
+                    raise errors.UnsupportedField(owner=owner, field=f"{name}=...", advice=lacks[name])
+            return method(*args, **kwargs)
+
+        return called
+
+    return taught
+
+
+def digest_of(*texts: str) -> str:
+    """What CrewAI's `key` of texts is: the MD5 of them, with bars between."""
+    return hashlib.md5("|".join(texts).encode(), usedforsecurity=False).hexdigest()
 
 
 def _with_config(kind: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -69,4 +113,4 @@ def _unknown(kind: str, name: str, fields: Any) -> errors.UnknownField:
     return errors.UnknownField(owner=kind, field=name, hint=hint, known=", ".join(fields))
 
 
-__all__ = ["Member"]
+__all__ = ["Member", "digest_of", "without"]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
+from crewq import lacking
 from crewq.foreign_tools import adapted
+from crewq.literal_keys import literal_keys
 from crewq.mcp import Server, as_server
-from crewq.member import Member
+from crewq.member import Member, digest_of
 from crewq.model import BaseLLM
 from crewq.outputs import TaskOutput
 from crewq.tools import BaseTool
@@ -35,6 +37,11 @@ NOT_SPECIFIED = _NotSpecified()
 Guardrail: TypeAlias = Callable[..., Any] | str
 
 
+HEADERS = ("extra_headers", "headers", "default_headers")
+KEY_FOUND = (
+    "{where} holds what looks like a key, and a key never leaves this process. Set the provider's own variable where the "
+    "workers run, or write a model of your own (BaseLLM) that reads the key there"
+)
 NOT_SENT = ("rpm", "tpm", "max_concurrency", "fallbacks")  # what crewq itself goes by
 
 
@@ -59,10 +66,8 @@ class LLM(Member):
         fallbacks: models that are asked, one after the other, where this one fails for good or cannot be reached.
     """
 
-    lacks: ClassVar[dict[str, str]] = {
-        "callbacks": "set litellm's callbacks where the workers run.",
-        "stream": "set it for the crew: Crew(stream=True).",
-    }
+    lacks = lacking.OF_AN_LLM
+    lacks_methods = lacking.METHODS_OF_AN_LLM
 
     model: str
     temperature: float | None = None
@@ -101,6 +106,17 @@ class LLM(Member):
     def _without_key(cls, given: dict[str, Any]) -> dict[str, Any]:
         if "api_key" in given:
             raise ValueError("a key does not belong there: pass it as LLM(api_key=...), and it stays in this process")
+        headers = {name: given[name] for name in HEADERS if name in given}
+        others = {name: value for name, value in given.items() if name not in headers}
+        for where in (*literal_keys(headers, strict=True), *literal_keys(others)):
+            raise ValueError(KEY_FOUND.format(where=where))
+        return given
+
+    @field_validator("base_url", "api_base")
+    @classmethod
+    def _without_password(cls, given: str | None) -> str | None:
+        for _ in literal_keys(given):
+            raise ValueError(KEY_FOUND.format(where="it"))
         return given
 
     @property
@@ -133,31 +149,8 @@ class Agent(Member):
             None: CREWQ_SANDBOX. This field is crewq's own.
     """
 
-    lacks: ClassVar[dict[str, str]] = {
-        "memory": "pass what is to be remembered as an input or as context.",
-        "knowledge": "give the agent a tool that searches it.",
-        "knowledge_sources": "give the agent a tool that searches them.",
-        "embedder": "it belongs to memory and knowledge.",
-        "planning": "write a first task that plans, and give it as context.",
-        "planning_config": "write a first task that plans.",
-        "reasoning": "set reasoning_effort in LLM(...).",
-        "max_reasoning_attempts": "set reasoning_effort in LLM(...).",
-        "function_calling_llm": "the agent's llm makes the calls.",
-        "multimodal": "give the agent a tool that looks at the images.",
-        "guardrail": "give it to its tasks: Task(guardrail=...).",
-        "guardrail_max_retries": "it belongs to guardrail.",
-        "callbacks": "use step_callback.",
-        "apps": "give the agent tools for them.",
-        "a2a": "give the agent a tool that calls the other agent.",
-        "from_repository": "write the agent out.",
-        "max_tokens": "set it in LLM(max_tokens=...).",
-        "knowledge_config": "it belongs to knowledge.",
-        "executor_class": "crewq has one agent loop.",
-        "checkpoint": "every call is kept already, without it.",
-        "security_config": "it belongs to CrewAI's own platform.",
-        "skills": "write them into the backstory, or give the agent a tool.",
-        "i18n": "use system_template and prompt_template.",
-    }
+    lacks = lacking.OF_AN_AGENT
+    lacks_methods = lacking.METHODS_OF_AN_AGENT
 
     role: str
     goal: str
@@ -184,6 +177,11 @@ class Agent(Member):
     sandbox: Literal["monty", "container"] | None = None
     step_callback: Callable[..., Any] | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+    @property
+    def key(self) -> str:
+        """The same for agents of equal role, goal and backstory (CrewAI's: their MD5)."""
+        return digest_of(self.role, self.goal, self.backstory)
 
     @field_validator("code_execution_mode", mode="before")
     @classmethod
@@ -230,15 +228,8 @@ class Task(Member):
         human_input: the run is paused until a person accepts the answer or says what to change: `Run.answer`.
     """
 
-    lacks: ClassVar[dict[str, str]] = {
-        "max_retries": "set guardrail_max_retries.",
-        "converter_cls": "use output_pydantic.",
-        "response_model": "use output_pydantic.",
-        "input_files": "pass the text of the files as an input.",
-        "security_config": "it belongs to CrewAI's own platform.",
-        "allow_crewai_trigger_context": "it belongs to CrewAI's own platform.",
-        "tool_failure_policy": "a failing tool is reported to the model, which decides.",
-    }
+    lacks = lacking.OF_A_TASK
+    lacks_methods = lacking.METHODS_OF_A_TASK
 
     description: str
     expected_output: str = ""
@@ -267,6 +258,11 @@ class Task(Member):
     @classmethod
     def _adapt_tools(cls, given: Any) -> Any:
         return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
+
+    @property
+    def key(self) -> str:
+        """The same for tasks of equal description and expected output (CrewAI's: their MD5)."""
+        return digest_of(self.description, self.expected_output)
 
     @property
     def id(self) -> uuid.UUID:

@@ -59,7 +59,8 @@ class ModelRequest(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What a model said: a text, tool calls, or both; and what that used."""
+    """What a model said: a text, tool calls, or both; and what that used. `answered_by` names the model where it is another
+    than the one that was asked: a fallback behind a recording."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -67,6 +68,7 @@ class ModelAnswer(BaseModel):
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
     usage: UsageMetrics = Field(default_factory=UsageMetrics)
+    answered_by: str = ""
 
 
 class Features(BaseModel):

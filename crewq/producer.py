@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -18,12 +19,14 @@ from crewq.app import make_app
 from crewq.plan import publish
 from crewq.settings import Settings
 from crewq.spec import CrewSpec
+from crewq.states import TaskState
 from crewq.store import Job, Store
 from crewq.waiter import Waiter
 
 log = logging.getLogger("crewq.producer")
 
 CONNECTIONS = 2  # at most, beside the waiter's one and the readers'
+PAUSES_KEPT = 10_000  # that were told of
 READERS = 16  # that may follow runs and batches at once: each holds a connection for as long as it waits
 
 
@@ -51,7 +54,8 @@ class Producer:
         self.store = Store(settings, connections=CONNECTIONS)
         self.reader = Store(settings, connections=READERS)
         self.app: Celery = make_app(settings)
-        self.waiter = Waiter(lambda: Store(settings, connections=1, beside=self.store))
+        self.waiter = Waiter(lambda: Store(settings, connections=1, beside=self.store), self.tell_pause)
+        self._told: dict[str, Any] = {}
         self._stop = stop
 
     def publish(self, spec: CrewSpec, jobs: Iterable[Job], *, batch: bool = False, urgent: bool = False) -> None:
@@ -64,6 +68,17 @@ class Producer:
             publish(self.app, spec, jobs, batch=batch, urgent=urgent)
         except (KombuError, OSError) as error:
             log.warning("the broker does not answer, so the workers will send these jobs themselves: %s", error)
+
+    def tell_pause(self, run: str) -> None:
+        """Say in the log that a run is paused, if it is, and what to do; once for each thing that a person has to decide."""
+        with suppress(errors.StoreError, errors.UnknownId):
+            tasks = [task for task in self.store.runs.read(run).tasks if task.state is TaskState.PAUSED]
+            about = [(task.index, task.attempt, task.question) for task in tasks]
+            if about and self._told.get(run) != about:
+                if len(self._told) >= PAUSES_KEPT:
+                    self._told.clear()
+                self._told[run] = about
+                log.warning("the run %s is paused. %s", run, tasks[0].paused_for)
 
     def close(self) -> None:
         """Give everything back; in embedded mode, hand the work under way back and stop."""

@@ -239,6 +239,11 @@ def is_function(thing: Any) -> bool:
     return isinstance(thing, FunctionType)
 
 
+def arity(function: Callable[..., Any]) -> int:
+    """How many arguments a function wants, those with a default aside."""
+    return sum(one.default is one.empty for one in inspect.signature(function).parameters.values())
+
+
 def is_model_class(thing: Any) -> bool:
     """Whether `thing` is a class of pydantic's models."""
     return isinstance(thing, type) and issubclass(thing, BaseModel)
@@ -248,6 +253,7 @@ __all__ = [
     "BUILT_IN",
     "MAIN_MARK",
     "Imports",
+    "arity",
     "fields_of",
     "is_function",
     "is_model_class",

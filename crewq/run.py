@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
 from celery.result import AsyncResult
@@ -24,8 +22,6 @@ from crewq.states import RunState, TaskState
 from crewq.store import Job, RunRecord, TaskRecord
 
 READ_SECONDS = 2.0  # how long one read of a run's events waits
-
-log = logging.getLogger("crewq.run")
 
 
 class Run(Handle[CrewOutput]):
@@ -58,7 +54,6 @@ class Run(Handle[CrewOutput]):
         self._classes = dict(classes or {})
         self._finish = finish
         self._output: CrewOutput | None = None
-        self._told = ""  # why it is paused, once that was told
         self._finishing = threading.Lock()  # whoever waits comes back in a thread of its own
 
     # -- its end -------------------------------------------------------------------------------------------
@@ -76,11 +71,11 @@ class Run(Handle[CrewOutput]):
         self._wait(timeout)
         return self._outcome()
 
-    def _look(self) -> None:
-        with suppress(errors.StoreError):  # who waits, waits for Redis too
-            if (reason := self._paused_for()) not in ("", self._told):
-                self._told = reason
-                log.warning("the run %s is paused. %s", self.id, reason)
+    def _has_ended(self) -> bool:
+        state = self._producer.store.runs.state(self.id)
+        if state == RunState.PAUSED.value:
+            self._producer.tell_pause(self.id)
+        return state is None or RunState(state).ended
 
     def _paused_for(self) -> str:
         """What a person has to decide before it goes on; empty: nothing."""

@@ -47,6 +47,7 @@ class Settings:
         output_dir: the directory below which `output_file` writes.
         sandbox: where the code that a model writes is run, unless its agent says where: one of `SANDBOXES`.
         sandbox_image: of the sandbox `container`.
+        sandbox_seconds, sandbox_memory_mb: what one call of a model's code may use; None: what its sandbox gives.
         data_dir: where the embedded server and a worker keep their own files.
         heartbeat_file: what a worker touches for as long as it is fit to work; None: nothing.
         retention: how long runs are kept.
@@ -68,6 +69,8 @@ class Settings:
     data_dir: Path = Path(".crewq")
     sandbox: str = "monty"
     sandbox_image: str = "python:3.13-slim"
+    sandbox_seconds: float | None = None
+    sandbox_memory_mb: int | None = None
     heartbeat_file: Path | None = None
     retention: Retention = field(default_factory=Retention)
     limits: tuple[ModelLimit, ...] = ()
@@ -97,6 +100,8 @@ class Settings:
             data_dir=Path(environ.get("CREWQ_DATA_DIR") or standard.data_dir),
             sandbox=read.choice("CREWQ_SANDBOX", standard.sandbox, SANDBOXES),
             sandbox_image=environ.get("CREWQ_SANDBOX_IMAGE") or standard.sandbox_image,
+            sandbox_seconds=read.number("CREWQ_SANDBOX_SECONDS", 0, at_least=0.1, at_most=1800) or None,
+            sandbox_memory_mb=int(read.number("CREWQ_SANDBOX_MEMORY_MB", 0, at_least=16, at_most=2**16)) or None,
             heartbeat_file=Path(file) if (file := environ.get("CREWQ_HEARTBEAT_FILE")) else None,
             retention=Retention(
                 completed=read.days("CREWQ_KEEP_COMPLETED_DAYS", standard.retention.completed),

@@ -80,6 +80,7 @@ class ServerSpec(Frozen):
         url, headers, verify: of a server elsewhere.
         allowed: the tools that the agent is given; None: all but those that are
         blocked: not given.
+        chosen_by: a function, by reference, that is asked of each tool whether the agent is given it.
     """
 
     transport: Literal["stdio", "http", "sse"]
@@ -91,6 +92,7 @@ class ServerSpec(Frozen):
     verify: bool | str = True
     allowed: tuple[str, ...] | None = None
     blocked: tuple[str, ...] = ()
+    chosen_by: str | None = None
     connect_timeout: float
     call_timeout: float
 
@@ -124,6 +126,20 @@ class AgentSpec(Frozen):
     date_format: str = "%Y-%m-%d"
     sandbox: str | None = None  # where the code that its model writes is run; None: it may not run any
     step_callback: str | None = None
+
+
+class ToolFilterContext(Frozen):
+    """What a filter of a server's tools is told of besides the tool (CrewAI's names).
+
+    Fields:
+        agent: who is to be given the tool.
+        server_name: what the server is called.
+        run_context: nothing, as in CrewAI.
+    """
+
+    agent: AgentSpec
+    server_name: str
+    run_context: dict[str, Any] | None = None
 
 
 class GuardrailSpec(Frozen):
@@ -258,5 +274,6 @@ __all__ = [
     "Process",
     "ServerSpec",
     "TaskSpec",
+    "ToolFilterContext",
     "templates",
 ]

@@ -2,7 +2,7 @@
 
     from crewq.testing import ScriptedModel, call
 
-    model = ScriptedModel(answers=[call("search", query="crews"), "There are many."])
+    model = ScriptedModel([call("search", query="crews"), "There are many."])
     agent = Agent(role="Researcher", goal="...", backstory="...", tools=[search], llm=model)
 
 Which answer comes next is read off the conversation, from how often the model has spoken in it. So the model keeps no
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,6 +72,9 @@ class ScriptedModel(BaseLLM):
     latency_seconds: float = Field(default=0.0, ge=0)
     native_tools: bool = True
     context_window: int | None = None
+
+    def __init__(self, answers: Sequence[Scripted] | None = None, **fields: Any) -> None:
+        super().__init__(**fields if answers is None else {"answers": answers, **fields})
 
     def features(self) -> Features:
         """What it claims to be able to do."""

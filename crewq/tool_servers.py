@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 
 from crewq import errors
-from crewq.agent import Connection, McpTool, Offer, load_mcp
+from crewq.agent import Connection, McpTool, Offer, call_in, load_mcp
 from crewq.calls import Attempt
 from crewq.host import Host
+from crewq.references import arity, is_function
 from crewq.settings import Settings
-from crewq.spec import ServerSpec
+from crewq.spec import AgentSpec, ServerSpec, ToolFilterContext
 from crewq.tools import tool_name
 
 OFFERS: TypeAdapter[list[Offer]] = TypeAdapter(list[Offer])
@@ -28,6 +30,7 @@ def admit(settings: Settings, server: ServerSpec) -> None:
 
     Raises:
         McpRefused: it may not, or the package is not there.
+        ReferenceRefused: this worker may not load the filter of its tools.
     """
     if not settings.at_home and not any(_names(entry, server) for entry in settings.mcp_servers):
         wanted = server.command or "{0.scheme}://{0.netloc}/".format(urlsplit(server.url))
@@ -44,6 +47,13 @@ def admit(settings: Settings, server: ServerSpec) -> None:
             reason=f"the package mcp is not installed here ({error}).",
             advice="Install it where the workers run: pip install 'crewq[mcp]'.",
         ) from error
+    if server.chosen_by:
+        _filter_of(settings, server.chosen_by)  # an import may take seconds, and the event loop has none to give
+
+
+def _filter_of(settings: Settings, reference: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = settings.imports.resolve(reference, is_function, "a function")
+    return found
 
 
 def _names(entry: str, server: ServerSpec) -> bool:
@@ -62,11 +72,13 @@ class ToolServer:
 
     Args:
         host: this worker.
+        agent: the agent.
         server: the server.
     """
 
-    def __init__(self, host: Host, server: ServerSpec) -> None:
+    def __init__(self, host: Host, agent: AgentSpec, server: ServerSpec) -> None:
         self._host = host
+        self._agent = agent
         self._server = server
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
@@ -78,6 +90,7 @@ class ToolServer:
         Raises:
             McpRefused: the agent is to be given a tool that it does not have, or it cannot be used here.
             McpUnreachable: it does not start or answer.
+            FunctionBroken: the function that chooses among them failed.
         """
         server = self._server
         digest = hashlib.sha256(f"offers\0{server.model_dump_json()}".encode()).hexdigest()[:32]
@@ -100,7 +113,22 @@ class ToolServer:
             self._connection.close()
 
     async def _offers(self) -> str:
-        return OFFERS.dump_json(await (await self._connected()).offers()).decode()
+        offers = await (await self._connected()).offers()
+        if self._server.chosen_by:
+            offers = await self._chosen(offers, self._server.chosen_by)
+        return OFFERS.dump_json(offers).decode()
+
+    async def _chosen(self, offers: list[Offer], function: str) -> list[Offer]:
+        chooses = _filter_of(self._host.settings, function)
+        context = ToolFilterContext(agent=self._agent, server_name=self._server.label)
+        before = (context,) if arity(chooses) > 1 else ()
+        try:
+            return [
+                one for one in offers if await call_in(self._host.tool_threads, partial(chooses, *before, _told(one)))
+            ]
+        except Exception as error:  # whatever the user's own code raises
+            reason = f"it raised {errors.explain(error)}"
+            raise errors.FunctionBroken(kind="tool_filter", function=function, reason=reason) from error
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> str:
         return await (await self._connected()).call(name, arguments)
@@ -112,6 +140,11 @@ class ToolServer:
                 self._host.see_out(self._connection.task)
                 await self._connection.start()
             return self._connection
+
+
+def _told(offer: Offer) -> dict[str, Any]:
+    """A tool as a filter is shown it (CrewAI's form)."""
+    return {"name": offer.name, "description": offer.description, "inputSchema": offer.parameters}
 
 
 def told_apart(tools: Iterable[McpTool], taken: Iterable[str], server: ServerSpec) -> list[McpTool]:

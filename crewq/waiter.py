@@ -1,4 +1,5 @@
-"""Wakes whoever waits for a run or a batch: one reader of one stream per process, however many wait."""
+"""Wakes whoever waits for a run or a batch, and has them told of a pause: one reader of one stream per process, however
+many wait."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ class Waiter:
 
     Args:
         open_store: makes the reader's own store, since a waiting read holds its connection.
+        on_pause: called with each run that is paused while somebody waits for it, or for its batch.
     """
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], Store], on_pause: Callable[[str], None]) -> None:
         self._open_store = open_store
+        self._on_pause = on_pause
         self._waiting: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._listening = threading.Event()
@@ -67,10 +70,10 @@ class Waiter:
         while not self._stopping.is_set():
             try:
                 if not after:
-                    after, _ = store.ends("$", 0)
+                    after = store.ends("$", 0).after
                     self._wake_what_ended_unseen(store)
                     self._listening.set()
-                after, ended = store.ends(after, READ_SECONDS)
+                after, ended, paused = store.ends(after, READ_SECONDS)
             except errors.StoreError:
                 # Redis may have lost the last second, so begin anew: with the newest end, and by reading the states.
                 after = ""
@@ -79,6 +82,9 @@ class Waiter:
             else:
                 for subject in ended:
                     self._wake(subject)
+                for run, batch in paused:
+                    if run in self._waiting or batch in self._waiting:
+                        self._on_pause(run)
 
     def _wake_what_ended_unseen(self, store: Store) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from celery import Celery, signals
 from crewq import errors
 from crewq.app import PROBE_JOB, TASK_JOB, make_app
 from crewq.heartbeat import Heartbeat
+from crewq.hidden import Hidden, HidingFormatter
 from crewq.host import Host
 from crewq.jobs import run_job
 from crewq.settings import Settings
@@ -122,6 +123,7 @@ class Worker:
         def leave(**_: Any) -> None:
             self.stop()
 
+        _hide_secrets_in_logs(Hidden(os.environ))
         signals.worker_init.connect(prepare, weak=False)
         signals.worker_ready.connect(begin_sweeping, weak=False)
         signals.worker_shutting_down.connect(begin_draining, weak=False)
@@ -145,6 +147,15 @@ class Worker:
                     raise
                 log.warning("waiting for Redis: %s", error)
         store.close()
+
+
+def _hide_secrets_in_logs(hide: Hidden) -> None:
+    def change(logger: logging.Logger, **_: Any) -> None:
+        for handler in logger.handlers:
+            handler.setFormatter(HidingFormatter(handler.formatter, hide))
+
+    signals.after_setup_logger.connect(change, weak=False)
+    signals.after_setup_task_logger.connect(change, weak=False)
 
 
 __all__ = ["Worker"]

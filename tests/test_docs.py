@@ -16,6 +16,7 @@ import pytest
 import crewq
 from crewq import Agent, Crew, Task, errors
 from crewq.cli import COMMANDS
+from crewq.lacking import OF_A_KICKOFF
 from crewq.members import LLM
 from crewq.settings import DAY, Settings
 from crewq.states import RUN_MOVES, TASK_MOVES
@@ -31,6 +32,17 @@ MISSING = rows(README, "| | fields that are refused |")
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_tests_that_are_named_are_there() -> None:
+    named = {(page.name, code) for page in PAGES for code in code_in(page.read_text()) if code.startswith("tests/")}
+    assert any("::" in code for _, code in named)
+    assert [(page, code) for page, code in sorted(named) if not _is_there(*code.partition("::")[::2])] == []
+
+
+def _is_there(file: str, test: str) -> bool:
+    path = ROOT / file
+    return path.exists() and (not test or f"def {test}(" in path.read_text())
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -117,7 +129,9 @@ def test_other_variables_are_read_in_the_order_shown() -> None:
 
 # -- fields that are not there ----------------------------------------------------------------------------------------
 
-LACKS = {name for member in (Agent, Crew, LLM, Task) for name in member.lacks}
+MEMBERS = (Agent, Crew, LLM, Task)
+LACKS = {name for member in MEMBERS for name in member.lacks}
+METHODS = {name for member in MEMBERS for name in member.lacks_methods} | {*OF_A_KICKOFF}
 
 
 def test_every_field_that_is_refused_is_in_the_table() -> None:
@@ -127,7 +141,7 @@ def test_every_field_that_is_refused_is_in_the_table() -> None:
 def test_what_the_table_calls_missing_is_missing() -> None:
     names = {code for row in MISSING for code in code_in(row[1]) if code.isidentifier()}
     assert {name for name in names - LACKS if hasattr(crewq, name)} == set()
-    assert {name for name in names - LACKS if name.islower()} == set()
+    assert {name for name in names - LACKS - METHODS if name.islower()} == set()
 
 
 def test_what_is_refused_by_its_value_is_refused() -> None:

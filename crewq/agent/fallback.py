@@ -47,6 +47,34 @@ class FallbackModel:
         raise next((failure for failure in failures if failure.retryable), failures[0])
 
 
+class Substitute:
+    """A model that is asked what was meant for another one, under its own name and with its own options.
+
+    Args:
+        model: it.
+        llm: what it is called, and how it is asked.
+        asked: the model that requests are made for.
+    """
+
+    def __init__(self, model: Model, llm: LLMSpec, asked: LLMSpec) -> None:
+        self._model = model
+        self._llm = llm
+        self._asked = asked
+
+    def features(self) -> Features:
+        """What it can do."""
+        return self._model.features()
+
+    async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
+        """Its answer, which says whose it is.
+
+        Raises:
+            ModelError: as the model.
+        """
+        answer = await self._model.complete(put_to(self._llm, request, self._asked), on_token)
+        return answer.model_copy(update={"answered_by": self._llm.model})
+
+
 def put_to(llm: LLMSpec, request: ModelRequest, asked: LLMSpec) -> ModelRequest:
     """A request that was made for the model `asked`, as it is put to another one: under its name, with its options."""
     if llm == asked:
@@ -55,4 +83,4 @@ def put_to(llm: LLMSpec, request: ModelRequest, asked: LLMSpec) -> ModelRequest:
     return request.model_copy(update={"model": llm.model, "options": {**added, **llm.options}})
 
 
-__all__ = ["FallbackModel", "put_to"]
+__all__ = ["FallbackModel", "Substitute", "put_to"]

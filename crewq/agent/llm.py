@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from crewq import errors
 from crewq.agent.deadlines import Deadlines
 from crewq.agent.failures import translate
+from crewq.agent.fallback import FallbackModel, Substitute
 from crewq.model import DEADLINES, BaseLLM, Features, Front, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.references import Imports
@@ -24,6 +26,8 @@ from crewq.spec import LLMSpec
 
 # Providers that ask for no key, or find credentials on the machine (an instance's role) that no variable tells of.
 KEYLESS = ("ollama", "ollama_chat", "bedrock", "sagemaker", "vertex_ai")
+# Of litellm's, each of which writes lines at INFO for every call: what they tell is in the journal.
+LOGGERS = ("LiteLLM", "LiteLLM Router")
 # For a server of the user's own (`base_url`) that wants none, where the client insists on one.
 NO_KEY = "not-needed"
 
@@ -35,6 +39,9 @@ def load_litellm() -> Any:
     import litellm
 
     litellm.suppress_debug_info = True
+    if not os.environ.get("LITELLM_LOG"):  # its own variable, which asks for more
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
     return litellm
 
 
@@ -72,9 +79,11 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model
 
 
 def _build_behind(llm: LLMSpec, imports: Imports) -> Model:
-    if llm.reference is None:
+    if any(one.reference is None for one in llm.chain):
         load_litellm()  # here, where it may take its seconds: the first question is asked on the event loop
-    return build_model(llm, imports)
+    first = build_model(llm, imports)
+    others = [Substitute(build_model(one, imports), one, llm) for one in llm.fallbacks]
+    return FallbackModel([first, *others]) if others else first
 
 
 def account_of(llm: LLMSpec, key: str | None = None) -> str:

@@ -41,7 +41,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Run a fleet": {
         "worker": ("workers", "Work on runs, until stopped."),
-        "flower": ("workers", "Show workers and jobs on a web page."),
+        "flower": ("flower", "Show runs, workers and jobs on web pages."),
     },
 }
 EPILOGUE = """\

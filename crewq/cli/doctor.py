@@ -131,7 +131,8 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 def _sandbox(settings: Settings) -> Finding:
     try:
-        sandbox = open_sandbox(settings.sandbox, settings.sandbox_image)
+        seconds, memory_mb = settings.sandbox_seconds, settings.sandbox_memory_mb
+        sandbox = open_sandbox(settings.sandbox, settings.sandbox_image, seconds=seconds, memory_mb=memory_mb)
         try:
             with sandbox.session() as session:
                 works = session.run("print(6 * 7)")

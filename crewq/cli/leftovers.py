@@ -12,6 +12,7 @@ import yaml
 
 from crewq.cli.moves import RENAMED, Leftover
 from crewq.crew import Crew
+from crewq.lacking import OF_A_KICKOFF
 from crewq.member import Member
 from crewq.members import LLM, Agent, Task
 
@@ -29,16 +30,17 @@ IGNORED: Final = "CrewAI ignores it, and crewq has no such field."
 
 
 def in_module(tree: ast.Module) -> Iterator[Leftover]:
-    """What a module gives to agents, tasks, crews and models that crewq's do not take, and asks of crews."""
+    """What a module gives to agents, tasks, crews and models that crewq's do not take, and asks of them that they lack."""
     names = _names(tree)
+    made = _made(tree, names)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            if kind := names.get(ast.unparse(node.func).rpartition(".")[2]):
+            if kind := _kind_called(node, names):
                 yield from _fields(node, kind)
-        elif isinstance(node, ast.Attribute) and _is_made_crew(node.value) and not hasattr(Crew, node.attr):
-            yield Leftover(
-                node.end_lineno or node.lineno, f"crew().{node.attr}", "a Crew of crewq's has no such method."
-            )
+            if isinstance(node.func, ast.Attribute) and "kickoff" in node.func.attr:
+                yield from _arguments(node, node.func.attr)
+        elif isinstance(node, ast.Attribute) and (kind := _kind_of(node.value, names, made)):
+            yield from _method(node, kind)
 
 
 def _names(tree: ast.Module) -> dict[str, type[Member]]:
@@ -70,9 +72,47 @@ def _advice(kind: type[Member], field: str, *, unset: bool) -> str | None:
     return IGNORED
 
 
-def _is_made_crew(node: ast.expr) -> bool:
-    """Whether it is `Project().crew()`."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "crew"
+def _arguments(call: ast.Call, method: str) -> Iterator[Leftover]:
+    for given in call.keywords:
+        if given.arg in OF_A_KICKOFF:
+            yield Leftover(given.value.lineno, f"{method}({given.arg}=...)", OF_A_KICKOFF[given.arg])
+
+
+def _method(used: ast.Attribute, kind: type[Member]) -> Iterator[Leftover]:
+    if advice := _advice_for_method(kind, used.attr):
+        yield Leftover(used.end_lineno or used.lineno, f"{ast.unparse(used.value)}.{used.attr}"[-60:], advice)
+
+
+def _advice_for_method(kind: type[Member], name: str) -> str | None:
+    """What to do instead of something that is looked up in an object; None where it is there."""
+    if name in kind.lacks_methods:
+        return kind.lacks_methods[name]
+    if hasattr(kind, name) or name in kind.model_fields or name.startswith("_"):
+        return None
+    return kind.lacks.get(name, f"crewq's {kind.__name__} has nothing of that name.")
+
+
+def _made(tree: ast.Module, names: dict[str, type[Member]]) -> dict[str, type[Member]]:
+    """The variables of a module, such as `crew` and `self.crew`, that an agent, a task, a crew or a model is put into."""
+    found: dict[str, type[Member]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and (kind := _kind_of(node.value, names, {})):
+            found |= {ast.unparse(target): kind for target in node.targets}
+        elif isinstance(node, ast.AnnAssign) and node.value and (kind := _kind_of(node.value, names, {})):
+            found[ast.unparse(node.target)] = kind
+    return found
+
+
+def _kind_of(node: ast.expr, names: dict[str, type[Member]], made: dict[str, type[Member]]) -> type[Member] | None:
+    """What an expression is: a variable, `Crew(...)`, or `Project().crew()`."""
+    if not isinstance(node, ast.Call):
+        return made.get(written := ast.unparse(node)) or names.get(written)
+    is_project = isinstance(node.func, ast.Attribute) and node.func.attr == "crew"
+    return Crew if is_project else _kind_called(node, names)
+
+
+def _kind_called(call: ast.Call, names: dict[str, type[Member]]) -> type[Member] | None:
+    return names.get(ast.unparse(call.func).rpartition(".")[2])
 
 
 def in_entries(file: Path, text: str) -> Iterator[Leftover]:

@@ -28,7 +28,6 @@ INSTEAD: Final = {
     "crewai.Knowledge": "give the agent a tool that searches it.",
     "crewai.knowledge": "give the agent a tool that searches it.",
     "crewai.project.cache_handler": "set Crew(cache=True); a tool's cache_function says which results are kept.",
-    "crewai.mcp.create_dynamic_tool_filter": "use create_static_tool_filter.",
     "crewai.utilities.events": "follow a run with run.events().",
     "crewai.events": "follow a run with run.events().",
     "crewai.hooks": "use step_callback, or a model of your own (BaseLLM).",

@@ -1,4 +1,4 @@
-"""Commands that run Celery's own programs on crewq's settings: `worker` and `flower`."""
+"""The command `worker`, and what a service that is started here needs: a Redis that is there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from celery import Celery
 
-from crewq.app import make_app
 from crewq.cli.exits import DONE
 from crewq.server import join
 from crewq.settings import Settings
@@ -18,7 +16,6 @@ from crewq.store import Store
 from crewq.worker import Worker
 
 GRACE = 30.0  # seconds that running tasks are given to end after a SIGTERM; what Kubernetes allows by default
-FLOWER_COLUMNS = "name,uuid,state,received,started,runtime,worker"  # not args, kwargs and result: they hold nothing
 
 extra = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 
@@ -40,36 +37,16 @@ def worker(ctx: click.Context, concurrency: int | None, loglevel: str, arguments
       CREWQ_REDIS_URL=redis://redis:6379/0 CREWQ_IMPORTS=my_project crewq worker
       crewq worker --concurrency 64 -- --hostname night@%h
     """
-    with _reachable() as settings:
+    with reachable() as settings:
         own = settings.with_(concurrency=concurrency or settings.concurrency)
         app = Worker(own).follow_celery(grace=GRACE).app
-        _celery(ctx, app, "worker", f"--loglevel={loglevel}", *arguments)
-
-
-@click.command()
-@click.option("--port", default=5555, show_default=True, type=click.IntRange(1, 65535))
-@click.option(
-    "--address", default="127.0.0.1", show_default=True, help="Who may connect; Flower itself has no password."
-)
-@extra
-@click.pass_context
-def flower(ctx: click.Context, port: int, address: str, arguments: tuple[str, ...]) -> None:
-    """Show the workers and their jobs in Flower, a web page. No prompt, input or output is in it.
-
-    What follows `--` goes to Flower.
-
-    \b
-    Examples:
-      crewq flower --port 8080
-      crewq flower --address 0.0.0.0 -- --basic-auth=me:secret
-    """
-    with _reachable() as settings:
-        options = (f"--port={port}", f"--address={address}", f"--tasks_columns={FLOWER_COLUMNS}")
-        _celery(ctx, make_app(settings), "flower", *options, *arguments)
+        app.set_default()  # Celery's programs look for the current app in threads of their own
+        program: Any = app  # typed as if its `start` never returned
+        ctx.exit(program.start(["worker", f"--loglevel={loglevel}", *arguments]) or DONE)
 
 
 @contextmanager
-def _reachable() -> Iterator[Settings]:
+def reachable() -> Iterator[Settings]:
     """The settings with the address of a Redis that is there and fit; without one of one's own, the embedded one's.
 
     Raises:
@@ -88,10 +65,4 @@ def _reachable() -> Iterator[Settings]:
     yield settings
 
 
-def _celery(ctx: click.Context, app: Celery, *arguments: str) -> None:
-    app.set_default()  # Celery's programs look for the current app in threads of their own
-    program: Any = app  # typed as if its `start` never returned
-    ctx.exit(program.start(list(arguments)) or DONE)
-
-
-__all__ = ["flower", "worker"]
+__all__ = ["extra", "reachable", "worker"]

@@ -4,6 +4,7 @@
     ├── UsageError (also a ValueError)       the caller's code or command is wrong; nothing was started
     │   ├── CrewUnloadable                   a name on the command line that does not lead to a crew
     │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
+    │   ├── UnsupportedMethod (an AttributeError)  a method of CrewAI's that is not here
     │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
     │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
     │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit,
@@ -17,6 +18,7 @@
     │   ├── NotNow                           the run's state does not allow it
     │   ├── KeyReused                        an idempotency key that named another kickoff
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
+    │   ├── FlowerExposed                    Flower for other machines, without a password
     │   ├── StreamUnread                     the result of a stream before its end
     │   └── NestedKickoff                    a kickoff that would wait for itself
     ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet
@@ -40,7 +42,7 @@
     │   ├── Crashed                          a worker died in each of the attempts allowed
     │   ├── CallInDoubt                      a tool that must not be repeated was at work when its worker died
     │   ├── JobBroken                        an error of crewq's own, or of the user's code outside a tool
-    │   │   └── FunctionBroken               a guardrail or a condition that failed itself
+    │   │   └── FunctionBroken               a guardrail, a condition or a filter that failed itself
     │   └── JobFailed                        what Celery and Flower see of any of these: a name, and no content
     └── SandboxError                         SandboxUnavailable
 

@@ -28,6 +28,10 @@ class UnsupportedField(FieldError):
     """{owner}({field}) is CrewAI's, and crewq does not have it yet: {advice}"""
 
 
+class UnsupportedMethod(UsageError, AttributeError):
+    """{owner}.{method} is CrewAI's, and crewq does not have it: {advice}"""
+
+
 class InvalidField(FieldError):
     """{owner}({field}) is not valid: {reason}"""
 
@@ -194,6 +198,12 @@ class NeedsItself(ProjectError):
     """{method} needs its own result before it is there. Look at the context of the tasks: it must not go in a circle."""
 
 
+class FlowerExposed(UsageError):
+    """Flower was to listen on {address}, where others could read prompts and press buttons, and it has no password.
+    Give it one, in the environment: FLOWER_BASIC_AUTH=NAME:PASSWORD (or a login: --auth and --auth-provider); or keep it on
+    this machine: --address=127.0.0.1."""
+
+
 class StreamUnread(UsageError, RuntimeError):
     """The stream of the run {run} has not been read to its end, so its result is not there yet.
     Read it first: `for chunk in stream: ...`; or wait without reading: stream.run.result()."""
@@ -219,6 +229,7 @@ __all__ = [
     "EmptyCrew",
     "EntryMissing",
     "FieldError",
+    "FlowerExposed",
     "InputError",
     "InputFileBroken",
     "InputFileUnusable",
@@ -245,6 +256,7 @@ __all__ = [
     "UnknownField",
     "UnsupportedField",
     "UnsupportedInput",
+    "UnsupportedMethod",
     "UsageError",
     "WrongResult",
 ]

@@ -47,7 +47,7 @@ class RecordedModel(Front):
 
     Args:
         of: the real model: a name as litellm takes it, an `LLM`, or a model of your own; None: the default one. It is built
-            only to record.
+            only to record. Where it has fallbacks, these are asked as ever, and the file says which of them answered.
         file: the recording; a path that is not absolute begins in the working directory of this process.
         record: what is recorded: nothing (""), requests that the file lacks ("new"), or all of them from the start
             ("all"). None: as the variable CREWQ_RECORD says, else nothing.
@@ -181,8 +181,9 @@ def _replayed(heard: Heard, on_token: OnToken | None) -> ModelAnswer:
 
 def _settled(of: str | LLM | BaseLLM | None, file: Path, record: Record | None) -> dict[str, Any]:
     """What is still open, by the process that made it: it travels to the workers so."""
-    if isinstance(of, LLM) and of.api_key is not None:
-        raise errors.LiteralKey(model=of.model, variable="the provider's variable, such as OPENAI_API_KEY,")
+    for llm in of.chain if isinstance(of, LLM) else ():
+        if isinstance(llm, LLM) and llm.api_key is not None:
+            raise errors.LiteralKey(model=llm.model, variable="the provider's variable, such as OPENAI_API_KEY,")
     spec = llm_spec(of, f"behind the recording {file.name}", Settings.from_env(os.environ))
     mode = _mode(os.environ) if record is None else record
     take = _take(os.getpid()) if mode == "all" else ""

@@ -9,11 +9,13 @@ import redis
 
 from crewq.settings import Settings
 from crewq.states import RunState
+from crewq.store.audit import Action, Audit
 from crewq.store.batches import Batches
-from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE
+from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE, Ends
 from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
 from crewq.store.limits import Demand, Limits, Turn
+from crewq.store.listing import Listing, Span
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
@@ -58,6 +60,8 @@ class Store:
         self.journal = Journal(self._verbs)
         self.batches = Batches(self._verbs)
         self.limits = Limits(self._verbs)
+        self.listing = Listing(self._verbs)
+        self.audit = Audit(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -67,15 +71,13 @@ class Store:
         """
         return self._verbs.check()
 
-    def ends(self, after: str, wait: float) -> tuple[str, list[str]]:
-        """The ids of the runs and batches that ended after an entry of the feed; waits up to `wait` seconds.
+    def ends(self, after: str, wait: float) -> Ends:
+        """The runs and batches that ended, and the runs that were paused, after an entry of the feed; waits up to `wait`
+        seconds for the first.
 
         Args:
             after: the entry read last; `$` asks for the newest entry's id without waiting.
             wait: seconds.
-
-        Returns:
-            The entry to go on from, and the ids.
         """
         return self._verbs.ends(after, wait)
 
@@ -108,21 +110,25 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 
 __all__ = [
+    "Action",
     "BatchRecord",
     "Call",
     "Claim",
     "Demand",
     "Ending",
+    "Ends",
     "Finding",
     "Findings",
     "Job",
     "Journal",
     "Limits",
+    "Listing",
     "NewRun",
     "NewTask",
     "Order",
     "RunRecord",
     "Runs",
+    "Span",
     "Store",
     "TaskRecord",
     "Turn",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from crewq import errors
+from crewq.states import RunState
 from crewq.store.orders import Job
 from crewq.store.records import BatchRecord
 from crewq.store.verbs import Verbs
@@ -49,6 +52,19 @@ class Batches:
         """The ids of its runs, in the order of the inputs."""
         found: list[str] = self._verbs.do(lambda client: client.lrange(self._verbs.keys.batch_runs(batch), 0, -1))
         return found
+
+    def paused(self, batch: str) -> list[str]:
+        """Those of its runs that wait for a person."""
+        runs = self.runs(batch)
+
+        def command(client: Any) -> Any:
+            pipeline = client.pipeline(transaction=False)
+            for run in runs:
+                pipeline.hget(self._verbs.keys.run(run), "state")
+            return pipeline.execute()
+
+        states = self._verbs.do(command) if runs else []
+        return [run for run, state in zip(runs, states, strict=True) if state == RunState.PAUSED.value]
 
     def held(self, batch: str) -> int:
         """How many of its runs are not yet released to the workers."""

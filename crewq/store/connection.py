@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha1
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
 from redis import exceptions
@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from crewq import errors
 from crewq.settings import Settings
-from crewq.store.keys import ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
+from crewq.store.keys import ACTIONS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
 from crewq.store.redo import Redo
 from crewq.store.scripts import assemble
 
@@ -41,6 +41,20 @@ REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 class StartedAnew(exceptions.ConnectionError):
     """Redis is there, and may have lost what it was told last: that is to be done again before anything else."""
+
+
+class Ends(NamedTuple):
+    """What a read of the feed of ends gave.
+
+    Fields:
+        after: the entry to go on from.
+        ended: runs and batches.
+        paused: runs, each with its batch, if it has one.
+    """
+
+    after: str
+    ended: tuple[str, ...] = ()
+    paused: tuple[tuple[str, str], ...] = ()
 
 
 class Connection:
@@ -77,6 +91,7 @@ class Connection:
             "unfinished": UNFINISHED,
             "events_kept": EVENTS_KEPT,
             "ends_kept": ENDS_KEPT,
+            "actions_kept": ACTIONS_KEPT,
             "probe_ms": PROBE_MS,
             "heal_ms": HEAL_MS,
             "silence_ms": SILENCE_MS,
@@ -161,14 +176,19 @@ class Connection:
         entries = [entry for part in parts for entry in part]
         return [one for entry in entries for one in (entry if isinstance(entry, list) else [entry])]
 
-    def ends(self, after: str, wait: float) -> tuple[str, list[str]]:
-        """The ids that the feed of ends has after an entry, and the entry to go on from; `$`: only the newest entry."""
+    def ends(self, after: str, wait: float) -> Ends:
+        """What the feed of ends has after an entry; `$`: only the newest entry."""
         feed = self.keys.named("ended")
         if after == "$":
             newest = self.do(lambda client: client.xrevrange(feed, count=1))
-            return (newest[0][0] if newest else "0-0"), []
+            return Ends(newest[0][0] if newest else "0-0")
         entries = self.read_stream(feed, after, wait, count=1000)
-        return (entries[-1][0] if entries else after), [fields["id"] for _, fields in entries]
+        told = [fields for _, fields in entries]
+        return Ends(
+            entries[-1][0] if entries else after,
+            tuple(one["id"] for one in told if one["id"]),
+            tuple((one["paused"], one["batch"]) for one in told if "paused" in one),
+        )
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -230,4 +250,4 @@ def _client(url: str, connections: int, answer_within: float, redo: Redo) -> red
     return redis.Redis(connection_pool=pool)
 
 
-__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection", "StartedAnew"]
+__all__ = ["ANSWER_WITHIN", "CLIENT_PATIENCE", "Connection", "Ends", "StartedAnew"]

@@ -17,6 +17,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
 | ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
 | runs, batches            | zset   | ids by time of creation                            | likewise                       |
+| runs:<state>             | zset   | those of the runs in one state                     | likewise                       |
 | expires                  | zset   | ended runs by the time they are dropped            | likewise                       |
 | ready:<lane>             | zset   | queued tasks by the time their message was sent    | an entry: until it is claimed  |
 | lanes                    | set    | the lanes in use: <queue>/<priority>               | `unfinished`, renewed by use   |
@@ -31,7 +32,8 @@ its keys in one atomic step, also on a Redis Cluster.
 | limit:<scope>:pause, slowed | string | until when a model is left alone; any of them       | until then                     |
 | limit:<scope>:refused    | hash   | how often a provider refused a call                | an hour                        |
 | unsaid                   | zset   | ended runs whose Celery result is not written yet  | an entry: seconds              |
-| ended                    | stream | the ends of all runs and batches; wakes who waits  | the last 100,000               |
+| ended                    | stream | the ends and pauses of all runs; wakes who waits   | the last 100,000               |
+| audit                    | stream | who did what by hand                               | the last 10,000; `unfinished`  |
 | workers, workers:about   | zset, hash | workers by their last sign of life             | an entry: a minute             |
 | swept, silence           | string | when sweepers last came by; nobody had got through for a while | `unfinished`; seconds |
 | boot, healing            | string | which start of Redis this is; it has just come back | `unfinished`; seconds         |
@@ -43,6 +45,7 @@ from __future__ import annotations
 
 UNFINISHED = 90 * 86_400  # seconds that a run may wait for a worker or a person before it is forgotten
 EVENTS_KEPT = 10_000  # events of one run; tokens are the first to go
+ACTIONS_KEPT = 10_000  # entries of what people did
 ENDS_KEPT = 100_000  # ends in the feed that wakes waiting handles; who falls behind reads the states instead
 
 
@@ -84,4 +87,4 @@ class Keys:
         return f"{self.prefix}{name}"
 
 
-__all__ = ["ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]
+__all__ = ["ACTIONS_KEPT", "ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]

@@ -33,6 +33,7 @@ class TaskRecord:
         ""  # the conversation that the output is the end of, as JSON: long, and wanted by few who read a run
     )
     error: errors.CrewqError | None = None
+    traceback: str = ""  # the worker's, where code of a person's or of crewq's own broke
     usage: UsageMetrics = field(default_factory=UsageMetrics)
     repeated: int = 0  # calls made a second time because a worker died while they were under way
     kept: bool = False  # its output was taken over from the parent run
@@ -58,6 +59,7 @@ class TaskRecord:
             output=_output(fields.get("output")),
             messages=fields.get("messages", ""),
             error=_error(fields.get("error")),
+            traceback=fields.get("traceback", ""),
             usage=_usage(fields),
             repeated=int(fields.get("repeated", 0)),
             kept="kept" in fields,
@@ -87,6 +89,7 @@ class RunRecord:
     parent: str | None = None
     from_task: str | None = None
     edited: tuple[str, ...] = ()
+    replays: tuple[str, ...] = ()  # the runs that are replays of this one
     error: errors.CrewqError | None = None
     failed_task: int | None = None
     usage: UsageMetrics = field(default_factory=UsageMetrics)
@@ -115,6 +118,7 @@ class RunRecord:
                 parent=fields.get("parent"),
                 from_task=fields.get("from_task"),
                 edited=tuple(json.loads(fields.get("edited", "[]"))),
+                replays=tuple(filter(None, fields.get("replays", "").split(","))),
                 error=_error(fields.get("error")),
                 failed_task=int(fields["failed_task"]) if "failed_task" in fields else None,
                 usage=_usage(fields),

@@ -163,10 +163,17 @@ class Runs:
             )
         )
 
-    def fail(self, job: Job, attempt: int, error: errors.CrewqError) -> Ending:
-        """Record that a task failed for good."""
-        problem = json.dumps(error.record(), ensure_ascii=False)
-        return _ending(self._verbs.fail_task(run=job.run, index=job.index, attempt=attempt, problem=problem))
+    def fail(self, job: Job, attempt: int, error: errors.CrewqError, traceback: str = "") -> Ending:
+        """Record that a task failed for good; with the worker's traceback, where code broke."""
+        return _ending(
+            self._verbs.fail_task(
+                run=job.run,
+                index=job.index,
+                attempt=attempt,
+                problem=json.dumps(error.record(), ensure_ascii=False),
+                traceback=traceback,
+            )
+        )
 
     def requeue(self, job: Job, attempt: int, reason: str, *, delay: float = 0.0, counts: bool = False) -> bool:
         """Give a task back, to be claimed again in `delay` seconds; `counts` towards the agent's max_retry_limit."""

@@ -1,6 +1,7 @@
 """A Redis and a worker of their own for the tests of the whole, shared by the session.
 
 `fleet`: this process as a producer, and one worker process that works for it.
+`nothing_started`: the same, for a test that is to leave no trace there.
 `start_worker`: starts further ones, gone when the test ends.
 `own_redis`: a server that a test may do to whatever it likes.
 """
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import redis
 
 from crewq.producer import disconnect
 from crewq.server import Server, join
@@ -49,6 +51,15 @@ def producer_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Non
 def fleet(fleet_server: Server, fleet_worker: WorkerProcess, producer_of: Callable[[str], None]) -> WorkerProcess:
     producer_of(fleet_server.url)
     return fleet_worker
+
+
+@pytest.fixture
+def nothing_started(fleet: WorkerProcess, fleet_server: Server) -> Iterator[None]:
+    """Nothing that the test does leaves a trace in Redis."""
+    with redis.Redis.from_url(fleet_server.url) as client:
+        before = client.zcard("{crewq}:ids")
+        yield
+        assert client.zcard("{crewq}:ids") == before
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from crewq import LLM, Agent, BaseLLM, BaseTool, Crew, Task, TaskOutput, UsageMetrics, tool
+from crewq.mcp import ToolFilterContext
 from crewq.model import ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.testing import ScriptedCall, ScriptedModel
 
@@ -36,6 +37,12 @@ def add(left: int, right: int) -> int:
 def broken(reason: str) -> str:
     """Fail."""
     raise ValueError(reason)
+
+
+@tool
+def keyed(name: str) -> str:
+    """Ask a shop, with a key from the environment, in a way that tells it when it fails."""
+    raise ConnectionError(f"GET https://shop.example/?api_key={os.environ[name]} failed")
 
 
 @tool(idempotent=False)
@@ -102,6 +109,17 @@ def failing(about: Any) -> None:
     raise RuntimeError("the callback broke")
 
 
+# -- filters of the tools of servers -----------------------------------------------------------------------
+
+
+def only_reading(tool: dict[str, Any]) -> bool:
+    return "left" in tool["inputSchema"]["properties"]
+
+
+async def only_for_testers(context: ToolFilterContext, tool: dict[str, Any]) -> bool:
+    return context.agent.role == "Tester" and context.server_name == "127.0.0.1" and tool["name"] == "add"
+
+
 # -- guardrails and conditions -----------------------------------------------------------------------------
 
 
@@ -134,6 +152,10 @@ def no_verdict(output: TaskOutput) -> Any:
 def broken_check(output: TaskOutput) -> tuple[bool, str]:
     note("broken_check")
     raise KeyError("sources")
+
+
+def keyed_check(output: TaskOutput) -> tuple[bool, str]:
+    raise KeyError(f"no such key: {os.environ['SHOP_API_KEY']}")
 
 
 def is_grown_up(output: TaskOutput) -> tuple[bool, TaskOutput | str]:

@@ -8,7 +8,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,6 @@ from tests.integration.worker_process import WorkerProcess
 from tests.waiting import until
 
 ProducerOf = Callable[[str], None]
-
-
-@pytest.fixture
-def nothing_started(fleet: WorkerProcess, fleet_server: Server) -> Iterator[None]:
-    """Nothing that the test does leaves a trace in Redis."""
-    with redis.Redis.from_url(fleet_server.url) as client:
-        before = client.zcard("{crewq}:ids")
-        yield
-        assert client.zcard("{crewq}:ids") == before
 
 
 def task(who: Agent | None = None, **fields: Any) -> Task:

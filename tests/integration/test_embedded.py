@@ -136,6 +136,30 @@ def test_a_script_runs_and_its_data_survives_it(start: Start, folder: Path) -> N
     assert "mine: Cry again quietly" in shown.stdout
 
 
+def test_warnings_may_be_errors(start: Start) -> None:
+    wait = "from tests.waiting import until\nuntil(lambda: run.async_result.ready())\nprint(run.async_result.state)"
+    code = f"run = crew(LOUD, tools=[shout]).kickoff_async({{'x': 'help'}})\nrun.result()\n{wait}"
+    assert ended(start(code, PYTHONWARNINGS="error")).splitlines()[-1] == "SUCCESS"
+
+
+def test_nobody_is_talked_to_but_the_model(start: Start, model_server: ModelServer) -> None:
+    """No telemetry, neither of crewq's nor of what it stands on."""
+    watch = """
+def heard(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        address = args[1] if event == "socket.connect" else args[0]
+        host = address[0] if isinstance(address, tuple) else address
+        if host not in ("127.0.0.1", "localhost", "::1", None) and not str(host).startswith("/"):
+            print("talked to", host, flush=True)
+sys.addaudithook(heard)
+"""
+    llm = f"LLM(model='openai/any', base_url='{model_server.url}', api_key='not-used')"
+    seen = "sys.audit('socket.connect', None, ('192.0.2.1', 443))"  # so the watch is awake
+    out = ended(start(f"{watch}\ncrew({llm}).kickoff({{'x': 'help'}})\n{seen}"))
+    assert [line for line in out.splitlines() if line.startswith("talked")] == ["talked to 192.0.2.1"]
+    assert len(model_server.ledger) == 2
+
+
 def test_what_a_script_leaves_unfinished_the_next_one_finishes(start: Start, folder: Path) -> None:
     out = ended(
         start(

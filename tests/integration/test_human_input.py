@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from crewq import LLM, Crew, Run, Task, errors
+from crewq import LLM, Crew, CrewOutput, Run, Task, errors
 from crewq.events import CallFinished
 from crewq.server import Server
 from crewq.store import Job
@@ -79,6 +81,42 @@ def test_the_feedback_is_told_to_the_model_in_the_same_conversation(
     assert said[0::2] == ["one", "two"]
     assert "Not one." in said[1]
     assert "Not two either." in said[3]
+
+
+def test_whoever_waits_is_told_once_for_each_question(fleet: WorkerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    run = reviewed(scripted("long", "short")).kickoff_async()
+
+    def answer_each() -> None:
+        for at, said in enumerate(("Shorter.", "ok"), start=1):
+            until(lambda at=at: caplog.text.count(f"the run {run.id} is paused. ") == at, 20)  # type: ignore[misc]
+            run.answer(said)
+
+    async def waited_for() -> list[CrewOutput]:
+        *outputs, _ = await asyncio.gather(
+            *(asyncio.create_task(run) for _ in range(3)), asyncio.to_thread(answer_each)
+        )
+        return outputs
+
+    assert len(asyncio.run(waited_for())) == 3
+    assert caplog.text.count(" is paused. ") == 2
+    assert f"`crewq answer {run.id}`" in caplog.text
+
+
+def test_whoever_waits_for_a_batch_is_told_of_each_run(fleet: WorkerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    batch = reviewed(scripted("draft")).kickoff_for_each_async([{}, {}])
+    waiting = threading.Thread(target=batch.results)
+    waiting.start()
+    for run in batch.runs:
+        until(lambda run=run: f"the run {run.id} is paused. " in caplog.text, 20)  # type: ignore[misc]
+        run.answer()
+    waiting.join(20)
+    assert not waiting.is_alive()
+    late = reviewed(scripted("draft")).kickoff_for_each_async([{}])
+    paused(late.runs[0])
+    with pytest.raises(errors.ResultTimeout):
+        late.results(0.05)
+    assert f"the run {late.runs[0].id} is paused. " in caplog.text, "also to who comes when it is paused already"
+    late.cancel()
 
 
 def test_an_answer_may_be_what_it_was_before(fleet: WorkerProcess) -> None:

@@ -15,6 +15,7 @@ from crewq import LLM, Crew, Run, Task, errors
 from crewq.mcp import MCPServerHTTP, MCPServerSSE, MCPServerStdio, Server, create_static_tool_filter
 from crewq.server import Server as RedisServer
 from crewq.testing import ScriptedCall, call
+from tests.integration import crews
 from tests.integration.crews import Repeat, agent, scripted
 from tests.integration.worker_process import ROOT, WorkerProcess, environment
 from tests.mcp_server import McpProcess
@@ -141,6 +142,18 @@ def test_a_filter_keeps_tools_from_the_agent(worker: WorkerProcess, there: MCPSe
     assert ask(there, asked=call("pay", amount=1)).endswith("The tools there are: add.")
     there.tool_filter = create_static_tool_filter(["addd"])
     assert "it has no tool called 'addd'" in refusal(there)
+
+
+@pytest.mark.parametrize("function", [crews.only_reading, crews.only_for_testers])
+def test_a_function_keeps_tools_from_the_agent(worker: WorkerProcess, there: MCPServerHTTP, function: Any) -> None:
+    there.tool_filter = function
+    assert ask(there, asked=call("pay", amount=1)).endswith("The tools there are: add.")
+    assert ask(there, asked=call("add", left=1, right=1)) == "2"
+
+
+def test_a_function_that_fails_is_named(worker: WorkerProcess, there: MCPServerHTTP) -> None:
+    there.tool_filter = crews.failing
+    assert "The tool_filter tests.integration.crews:failing failed: it raised RuntimeError" in refusal(there)
 
 
 def test_two_servers_with_equal_tools(

@@ -13,6 +13,7 @@ from tests.integration import crews
 from tests.integration.crews import Person, agent
 from tests.integration.worker_process import WorkerProcess
 from tests.model_server import Behaviour, ModelServer, calls, error, malformed, text
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def test_tool_calls_in_two_replies(llm: LLM, model_server: ModelServer) -> None:
     assert told == ["3", "7", "10"]
     offered = model_server.ledger[0].request["tools"]
     assert [one["function"]["name"] for one in offered] == ["add"]
+
+
+def test_litellm_is_quiet_in_the_log_of_a_worker(fleet: WorkerProcess, llm: LLM) -> None:
+    before = len(fleet.log)
+    run = ask(llm)
+    run.result(20)
+    until(lambda: run.task_ids[0] in fleet.log[before:])
+    assert [line for line in fleet.log.splitlines() if "litellm" in line.lower()] == []
 
 
 def test_structured_output_over_http(llm: LLM, model_server: ModelServer) -> None:

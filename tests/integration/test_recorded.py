@@ -86,6 +86,19 @@ def test_two_workers_record_a_batch_and_replay_it_without_a_provider(
     assert "CREWQ_RECORD=new" in str(caught.value)
 
 
+def test_a_fallback_that_answered_is_recorded(two_workers: None, model_server: ModelServer, file: Path) -> None:
+    first, other = (LLM(model=f"openai/{name}", base_url=model_server.url) for name in ("gpt-4.1-mini", "gpt-4.1"))
+    llm = LLM(**first.model_dump(exclude={"fallbacks"}), fallbacks=[other])
+    model_server.enqueue(error(404, "no such model"), "From the other.")
+    work = Task(description="Ask", agent=agent(RecordedModel(llm, file=file, record="new"), max_retry_limit=0))
+    assert Crew(tasks=[work]).kickoff_async().result(30).raw == "From the other."
+    assert [call.model for call in model_server.ledger] == ["gpt-4.1-mini", "gpt-4.1"]
+    assert [call["answer"]["answered_by"] for call in json.loads(file.read_text())["calls"]] == ["openai/gpt-4.1"]
+    work.agent = agent(RecordedModel(llm, file=file), max_retry_limit=0)
+    assert Crew(tasks=[work]).kickoff_async().result(30).raw == "From the other."
+    assert len(model_server.ledger) == 2
+
+
 def test_a_worker_that_was_not_told_so_writes_no_recording(fleet: WorkerProcess) -> None:
     with pytest.raises(errors.RunFailed, match=r"CREWQ_IMPORTS=crewq\.recording"):
         sums(RecordedModel(scripted("one"), file="any.json", record="new")).kickoff({"x": 1})

@@ -43,6 +43,22 @@ def test_code_runs_where_the_agent_says(fleet: WorkerProcess, sandbox: Any) -> N
     assert "CREWQ" not in told
 
 
+# More than is usual in the one, and less than is usual in the other.
+GIVEN = [("monty", 128, "80000000"), pytest.param("container", 96, "MemoryError", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("sandbox", "megabytes", "told"), GIVEN)
+def test_a_worker_gives_code_the_time_and_memory_of_its_settings(
+    own_redis: Server, start_worker: StartWorker, sandbox: Any, megabytes: int, told: str
+) -> None:
+    need(sandbox)
+    start_worker(own_redis.url, CREWQ_SANDBOX_SECONDS="1.5", CREWQ_SANDBOX_MEMORY_MB=str(megabytes)).ready()
+    assert told in crew(coder("print(len('a' * 80_000_000))", sandbox=sandbox)).kickoff().raw
+    stopped = crew(coder("while True: pass", sandbox=sandbox)).kickoff().raw
+    assert "TimeoutError" in stopped
+    assert "1.5" in stopped
+
+
 @pytest.mark.slow
 def test_names_last_from_call_to_call_and_from_worker_to_worker(own_redis: Server, start_worker: StartWorker) -> None:
     need("container")

@@ -42,14 +42,14 @@ def test_the_end_of_a_run_releases_the_next(world: World) -> None:
 
 
 def test_a_batch_ends_once(world: World) -> None:
-    after, _ = world.store.ends("$", 0)
+    after = world.store.ends("$", 0).after
     batch, ids, _ = world.accept_batch(3, window=3)
     for run in ids:
         finish(world, run)
         world.runs.cancel(run)
         world.clock.forward(100)
         world.sweep()
-    _, ended = world.store.ends(after, 0)
+    ended = world.store.ends(after, 0).ended
     assert ended.count(batch) == 1
     assert sorted(ended) == sorted([batch, *ids])
 

@@ -9,8 +9,16 @@ import pytest
 from crewq import Agent, errors, tool_servers
 from crewq import freeze as freezing
 from crewq.agent import McpTool, Offer
-from crewq.freeze import freeze
-from crewq.mcp import MCPServerHTTP, MCPServerSSE, MCPServerStdio, Server, create_static_tool_filter
+from crewq.freeze import freeze, modules_of
+from crewq.mcp import (
+    MCPServerHTTP,
+    MCPServerSSE,
+    MCPServerStdio,
+    Server,
+    ToolFilterContext,
+    create_dynamic_tool_filter,
+    create_static_tool_filter,
+)
 from crewq.settings import Settings
 from crewq.spec import ServerSpec
 from crewq.tool_servers import admit, told_apart
@@ -39,8 +47,32 @@ def test_a_filter_by_names() -> None:
     assert (spec.allowed, spec.blocked) == (("a", "b"), ("b",))
 
 
-def offered(tool: Any) -> bool:
+def chosen(tool: Any) -> bool:
     return True
+
+
+def chosen_for(context: ToolFilterContext, tool: Any) -> bool:
+    return True
+
+
+def of_nothing() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("function", [chosen, create_dynamic_tool_filter(chosen_for)])
+def test_a_filter_by_a_function_travels_by_its_name(function: Any) -> None:
+    server = MCPServerStdio(command="uvx", tool_filter=function)
+    spec = freeze(plan(task(by=agent(mcps=[server]))), REMOTE)
+    assert spec.agents[0].mcps[0].chosen_by == f"tests.unit.test_mcp:{function.__name__}"
+    assert "tests.unit.test_mcp" in modules_of(spec)
+
+
+@pytest.mark.parametrize("function", [lambda tool: True, create_static_tool_filter(["a"]).model_copy, print])
+def test_a_filter_that_no_worker_can_find_does_not_travel(function: Any) -> None:
+    server = MCPServerStdio(command="uvx")
+    server.__dict__["tool_filter"] = function  # print has no signature that tells
+    with pytest.raises(errors.NotPortable, match="The tool_filter of the MCP server 'uvx'"):
+        freeze(plan(task(by=agent(mcps=[server]))), EMBEDDED)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +87,7 @@ def offered(tool: Any) -> bool:
         (lambda: MCPServerHTTP(url="https://x.org", header={}), "Did you mean 'headers'"),
         (lambda: MCPServerStdio(command=""), r"MCPServerStdio\(command"),
         (lambda: MCPServerStdio(command="uvx", cache_tools_list=True), "leave it out"),
-        (lambda: MCPServerStdio(command="uvx", tool_filter=offered), "create_static_tool_filter"),
+        (lambda: MCPServerStdio(command="uvx", tool_filter=of_nothing), "a tool, or a context and a tool"),
     ],
 )
 def test_a_server_that_is_written_wrongly(wrong: Any, said: str) -> None:

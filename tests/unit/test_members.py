@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import traceback
 import uuid
@@ -21,6 +22,8 @@ MEMBERS: list[tuple[Any, dict[str, Any]]] = [
     (LLM, {"model": "m"}),
     (Crew, {}),
 ]
+
+WHO = ("role", "goal", "backstory")
 
 
 def test_the_defaults_are_crewais() -> None:
@@ -66,6 +69,54 @@ def test_a_field_of_crewais_that_is_lacking_is_refused_with_advice(kind: Any, ne
     assert kind.lacks[name] in str(caught.value)
     assert kind(**needed, **{name: None}), "what asks for nothing is accepted"
     assert name not in kind.model_fields
+
+
+METHODS = [(kind, needed, name) for kind, needed in MEMBERS for name in kind.lacks_methods]
+
+
+@pytest.mark.parametrize(("kind", "needed", "name"), METHODS, ids=lambda item: getattr(item, "__name__", str(item)))
+def test_a_method_of_crewais_that_is_lacking_is_an_error_with_advice(kind: Any, needed: Any, name: str) -> None:
+    with pytest.raises(errors.UnsupportedMethod) as caught:
+        getattr(kind(**needed), name)("anything")
+    assert str(caught.value) == f"{kind.__name__}.{name} is CrewAI's, and crewq does not have it: " + " ".join(
+        kind.lacks_methods[name].split()
+    )
+    assert isinstance(caught.value, AttributeError)
+
+
+@pytest.mark.parametrize("name", ["from_checkpoint", "fork"])
+def test_a_method_of_the_class_that_is_lacking_is_one_too(name: str) -> None:
+    with pytest.raises(errors.UnsupportedMethod, match=f"Crew.{name} is CrewAI's"):
+        getattr(Crew, name)("checkpoint", branch="b")
+
+
+@pytest.mark.parametrize(
+    "method", ["kickoff", "kickoff_async", "akickoff", "kickoff_for_each", "kickoff_for_each_async"]
+)
+@pytest.mark.parametrize("argument", ["from_checkpoint", "input_files"])
+def test_an_argument_of_crewais_that_is_lacking_is_an_error_before_anything_is_started(
+    method: str, argument: str
+) -> None:
+    with pytest.raises(errors.UnsupportedField, match=rf"\({argument}=...\) is CrewAI's"):
+        getattr(Crew(), method)([], **{argument: "x"})
+
+
+def test_a_name_that_nobody_knows_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError) as caught:
+        Crew().kickof  # noqa: B018
+    assert type(caught.value) is AttributeError
+
+
+def test_keys_are_crewais() -> None:
+    assert task("D", expected_output="E").key == hashlib.md5(b"D|E").hexdigest()
+    assert agent().key == hashlib.md5(b"|".join(getattr(agent(), name).encode() for name in WHO)).hexdigest()
+    both = f"{agent().key}|{task('D').key}"
+    assert Crew(agents=[agent()], tasks=[task("D")]).key == hashlib.md5(both.encode()).hexdigest()
+
+
+def test_a_crew_that_has_not_run_has_used_nothing() -> None:
+    assert Crew().calculate_usage_metrics().total_tokens == 0
+    assert Crew().token_usage is None
 
 
 @pytest.mark.parametrize(
@@ -142,6 +193,30 @@ def test_a_key_is_in_no_text_of_an_error(fields: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         LLM(**fields)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace("LLM(**fields)", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"additional_params": {"extra_headers": {"Authorization": "Bearer hunter2-hunter2"}}}, "extra_headers.Auth"),
+        ({"additional_params": {"extra_headers": {"x-portkey-api-key": "hunter2"}}}, "extra_headers.x-portkey-api-key"),
+        ({"additional_params": {"headers": {"Gateway-Key": "hunter2"}}}, "headers.Gateway-Key"),
+        ({"additional_params": {"aws_secret_access_key": "hunter2"}}, "aws_secret_access_key"),
+        ({"additional_params": {"extra_body": {"user": "sk-hunter2hunter2hunter2"}}}, "extra_body.user"),
+        ({"base_url": "https://me:hunter2@models.example.com/v1"}, "it"),
+        ({"api_base": "https://models.example.com/v1?api-key=hunter2"}, "it"),
+    ],
+)
+def test_what_looks_like_a_key_in_an_llm_is_refused_where_it_is_written(fields: dict[str, Any], where: str) -> None:
+    with pytest.raises(errors.InvalidField, match=f"{where}.* what looks like a key") as caught:
+        LLM(model="m", **fields)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_no_key_may_be_among_the_options_of_an_llm() -> None:
+    harmless = {"extra_headers": {"X-Title": "crews"}, "prompt_cache_key": "crews", "max_tokens": 5, "top_k": 1}
+    llm = LLM(model="m", base_url="http://localhost:8000/v1?version=2", additional_params=harmless)
+    assert llm.options() == {"base_url": llm.base_url, **harmless}
 
 
 def test_a_key_is_in_no_repr_and_in_no_dump() -> None:

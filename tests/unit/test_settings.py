@@ -35,6 +35,8 @@ def test_an_empty_variable_is_none() -> None:
         "MODEL",
         "SANDBOX",
         "SANDBOX_IMAGE",
+        "SANDBOX_SECONDS",
+        "SANDBOX_MEMORY_MB",
     ]
     assert read(**{f"CREWQ_{name}": "" for name in names}) == Settings()
 
@@ -58,6 +60,8 @@ def test_an_empty_variable_is_none() -> None:
         ("CREWQ_CONCURRENCY", "8", "concurrency", 8),
         ("CREWQ_SANDBOX", "container", "sandbox", "container"),
         ("CREWQ_SANDBOX_IMAGE", "me/data:1", "sandbox_image", "me/data:1"),
+        ("CREWQ_SANDBOX_SECONDS", "2.5", "sandbox_seconds", 2.5),
+        ("CREWQ_SANDBOX_MEMORY_MB", "1024", "sandbox_memory_mb", 1024),
         ("CREWQ_OUTPUT_DIR", "/o", "output_dir", Path("/o")),
         ("CREWQ_DATA_DIR", "/d", "data_dir", Path("/d")),
         ("CREWQ_LIMITS", "openai/* rpm=5", "limits", (ModelLimit("openai/*", Limit(rpm=5)),)),

@@ -25,6 +25,12 @@ async def test_the_conversation_decides_which_answer_comes_next() -> None:
     assert (await model.complete(asked("go", "one"))).text == "two"
 
 
+async def test_the_answers_need_no_name() -> None:
+    model = ScriptedModel(["one", "two"], latency_seconds=0)
+    assert model == ScriptedModel(answers=["one", "two"])
+    assert (await model.complete(asked("go", "one"))).text == "two"
+
+
 async def test_it_travels_as_plain_data() -> None:
     model = ScriptedModel(
         answers=[call("a", x=1), [call("b"), call("c", y=[1])], "end"],

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from crewq.settings import Settings
-from crewq.store import Store
+from crewq.store import Call, Job, Store
 from crewq.waiter import Waiter
-from tests.store.world import ONE, World
+from tests.store.world import ONE, World, output
 from tests.waiting import until
 
 
@@ -33,8 +33,14 @@ def world(redis_url: str) -> Iterator[World]:
 
 
 @pytest.fixture
-def waiter(world: World) -> Iterator[Waiter]:
-    waiter = Waiter(lambda: Store(world.settings, connections=1))
+def told() -> list[str]:
+    """The runs whose pause was told."""
+    return []
+
+
+@pytest.fixture
+def waiter(world: World, told: list[str]) -> Iterator[Waiter]:
+    waiter = Waiter(lambda: Store(world.settings, connections=1), told.append)
     yield waiter
     waiter.close()
 
@@ -96,8 +102,23 @@ def test_an_end_during_an_outage_is_not_missed(world: World, waiter: Waiter) -> 
     futures[1].result(5)
 
 
-def test_whoever_waits_when_it_closes_is_told(world: World) -> None:
-    waiter = Waiter(lambda: Store(world.settings, connections=1))
+def test_a_pause_is_told_to_who_waits_for_the_run_or_its_batch(world: World, waiter: Waiter, told: list[str]) -> None:
+    run, unwatched = world.accept(ONE), world.accept(ONE)
+    batch, (of_batch, _), _ = world.accept_batch(2, window=2)
+    futures = [waiter.ended(one, partial(ended, world, one)) for one in (run, batch)]
+    for one in (run, unwatched, of_batch):
+        call = Call(Job(one, 0), world.claim(one).attempt, "person", "person", "draft", 0)
+        assert world.runs.pause(call.job, 1, "Look at it.", call.id, output("draft"))
+    until(lambda: len(told) == 2)
+    world.runs.answer(Job(run, 0), world.task(run).question or "", "")
+    world.carry_out(run, 0)
+    futures[0].result(5)
+    assert told == [run, of_batch]
+    assert not futures[1].done()
+
+
+def test_whoever_waits_when_it_closes_is_told(world: World, told: list[str]) -> None:
+    waiter = Waiter(lambda: Store(world.settings, connections=1), told.append)
     run = world.accept(ONE)
     future = waiter.ended(run, partial(ended, world, run))
     waiter.close()
@@ -105,7 +126,7 @@ def test_whoever_waits_when_it_closes_is_told(world: World) -> None:
         future.result(0)
 
 
-def test_a_waiter_that_nobody_used_can_be_closed(world: World) -> None:
-    waiter = Waiter(lambda: Store(world.settings, connections=1))
+def test_a_waiter_that_nobody_used_can_be_closed(world: World, told: list[str]) -> None:
+    waiter = Waiter(lambda: Store(world.settings, connections=1), told.append)
     waiter.close()
     assert not any(thread.name == "crewq-waiter" for thread in threading.enumerate())

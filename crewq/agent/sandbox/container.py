@@ -234,4 +234,4 @@ def _stream(stream: IO[bytes] | None) -> Any:
     return stream
 
 
-__all__ = ["Container", "ContainerSandbox", "ContainerSession", "Deadline"]
+__all__ = ["STANDARD", "Container", "ContainerSandbox", "ContainerSession", "Deadline"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol, Self
 
@@ -25,6 +25,11 @@ class Limits:
     memory_bytes: int = 64 * 2**20
     output_bytes: int = 64 * 2**10
     code_bytes: int = 100 * 2**10
+
+    def with_(self, seconds: float | None, memory_mb: int | None) -> Limits:
+        """These limits with other ones in the place of some; None: as they are."""
+        memory = self.memory_bytes if memory_mb is None else memory_mb * 2**20
+        return replace(self, seconds=self.seconds if seconds is None else seconds, memory_bytes=memory)
 
 
 class Names(Enum):

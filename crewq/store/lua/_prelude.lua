@@ -33,7 +33,19 @@ local function move(lawful, key, to)
   return from
 end
 
-local function move_run(run, to) return move(LAWFUL_RUN, run_key(run), to) end
+-- Runs by their state, in the order in which they were created, for whoever looks for those in one state.
+local function file_run(run, from, to)
+  if from then redis.call('ZREM', P .. 'runs:' .. from, run) end
+  redis.call('ZADD', P .. 'runs:' .. to, redis.call('HGET', run_key(run), 'created'), run)
+  redis.call('EXPIRE', P .. 'runs:' .. to, CONFIG.unfinished)
+end
+
+local function move_run(run, to)
+  local from = move(LAWFUL_RUN, run_key(run), to)
+  file_run(run, from, to)
+  return from
+end
+
 local function move_task(run, index, to) return move(LAWFUL_TASK, task_key(run, index), to) end
 
 local function event(run, kind, ...)
@@ -120,6 +132,7 @@ local function drop_run(run)
   end
   redis.call('ZREM', P .. 'ids', run .. '|run|' .. run .. '|')
   redis.call('ZREM', P .. 'runs', run)
+  redis.call('ZREM', P .. 'runs:' .. (redis.call('HGET', key, 'state') or ''), run)
   redis.call('ZREM', P .. 'unsaid', run)
   redis.call('ZREM', P .. 'expires', 'run|' .. run)
   free_name(key, run)
@@ -150,6 +163,13 @@ end
 
 local function announce(id)
   redis.call('XADD', P .. 'ended', 'MAXLEN', '~', CONFIG.ends_kept, '*', 'id', id)
+  keep(P .. 'ended', CONFIG.unfinished)
+end
+
+-- In the same feed, so that who waits is told; a reader that knows of ends only finds none of this name.
+local function announce_pause(run)
+  local batch = redis.call('HGET', run_key(run), 'batch') or ''
+  redis.call('XADD', P .. 'ended', 'MAXLEN', '~', CONFIG.ends_kept, '*', 'id', '', 'paused', run, 'batch', batch)
   keep(P .. 'ended', CONFIG.unfinished)
 end
 
@@ -219,6 +239,7 @@ local function rest(run)
   if paused then
     move_run(run, 'paused')
     event(run, 'run_paused', 'reason', paused)
+    announce_pause(run)
   end
 end
 

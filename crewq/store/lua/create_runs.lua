@@ -27,6 +27,13 @@ local function write_task(run, index, task, output)
   return state
 end
 
+-- The parent knows its replays, for as long as it is kept itself.
+local function note_replay(run)
+  if order.parent == '' or redis.call('EXISTS', run_key(order.parent)) == 0 then return end
+  local known = redis.call('HGET', run_key(order.parent), 'replays')
+  redis.call('HSET', run_key(order.parent), 'replays', (known and known .. ',' or '') .. run)
+end
+
 local function write_run(run)
   local key = run_key(run.id)
   local left = 0
@@ -45,6 +52,8 @@ local function write_run(run)
   keep_run(run.id, CONFIG.unfinished)
   redis.call('ZADD', P .. 'ids', 0, run.id .. '|run|' .. run.id .. '|')
   redis.call('ZADD', P .. 'runs', text(NOW), run.id)
+  file_run(run.id, nil, 'queued')
+  note_replay(run.id)
 end
 
 -- A replay that was given all that it lacked has nothing to do.

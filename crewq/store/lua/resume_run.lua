@@ -71,7 +71,7 @@ for index = 0, tasks - 1 do
     settle_doubt(index)
     if state ~= 'paused' then back = back + 1 end
     move_task(run, index, needs[index] == 0 and 'queued' or 'waiting')
-    redis.call('HDEL', task_key(run, index), 'error', 'ended', 'paused_on', 'paused_for', 'asked', 'asked_at', 'draft')
+    redis.call('HDEL', task_key(run, index), 'error', 'traceback', 'ended', 'paused_on', 'paused_for', 'asked', 'asked_at', 'draft')
     redis.call('HSET', task_key(run, index), 'needs', text(needs[index]), 'strikes', '0', 'tries', '0')
     if needs[index] == 0 then
       to_front(run, index)

@@ -140,9 +140,43 @@ def test_fields_that_crewq_lacks_are_listed() -> None:
     assert list(in_module(ast.parse("from celery import Task\nTask(agnet=1)"))) == []
 
 
+USES = """\
+from crewai import Agent, Crew, Task as T
+from latest.crew import Latest
+
+Latest().crew().train(n_iterations=1)
+Latest().crew().kickoff(inputs={}, from_checkpoint=None)
+crew = Crew(tasks=[])
+print(crew.kickoff(), crew.key)
+crew.test(
+    n_iterations=2,
+)
+Crew.from_checkpoint(1)
+class Service:
+    def __init__(self) -> None:
+        self.clerk: Agent = Agent(role="r", goal="g", backstory="b")
+        self.first = T(description="d")
+
+    def run(self) -> None:
+        self.clerk.message("hello")
+        self.first.prompt()
+        self.first.execution_logs
+        self.other.train()
+"""
+
+
 def test_methods_that_crewq_lacks_are_listed() -> None:
-    main_module = "from latest.crew import Latest\nLatest().crew().train(n_iterations=1)\nLatest().crew().kickoff()\n"
-    assert [(left.line, left.what) for left in in_module(ast.parse(main_module))] == [(2, "crew().train")]
+    listed = sorted((left.line, left.what) for left in in_module(ast.parse(USES)))
+    assert listed == [
+        (4, "Latest().crew().train"),
+        (5, "kickoff(from_checkpoint=...)"),
+        (8, "crew.test"),
+        (11, "Crew.from_checkpoint"),
+        (18, "self.clerk.message"),
+        (19, "self.first.prompt"),
+        (20, "self.first.execution_logs"),
+    ]
+    assert all(left.advice for left in in_module(ast.parse(USES)))
 
 
 def test_entries_that_crewq_lacks_are_listed() -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from crewq import LLM, BaseLLM, UsageMetrics, errors
+from crewq.agent.fallback import FallbackModel, Substitute
 from crewq.model import Features, Message, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.recording import RecordedModel
 from crewq.testing import ScriptedModel
@@ -159,6 +161,29 @@ def test_one_of_the_users_own_can_stand_behind_it(file: Path) -> None:
 
     with pytest.raises(errors.NotPortable, match=r"behind the recording crew\.json"):
         RecordedModel(Local(), file=file)
+
+
+def test_a_fallback_answers_for_the_real_model_and_the_file_says_so(file: Path) -> None:
+    down = [errors.ModelUnavailable(model="a", status=503, reason="down")] * 2
+    first, second = Real(*down), Real()
+    llm = LLM(model="openai/a", temperature=0.5, fallbacks=[LLM(model="openai/b", top_p=0.9)])
+    model = RecordedModel(llm, file=file, record="new")
+    spec = model.of
+    model.stand_before(lambda: FallbackModel([first, Substitute(second, spec.fallbacks[0], spec)]))
+    (answer,) = ask(model, request())
+    assert (answer.text, answer.answered_by) == ("answer 1", "openai/b")
+    assert [(one.model, one.options) for one in (*first.asked, *second.asked)] == [
+        ("openai/a", {"temperature": 0.5}),
+        ("openai/b", {"top_p": 0.9}),
+    ]
+    (call,) = json.loads(file.read_text())["calls"]
+    assert (call["model"], call["answer"]["answered_by"]) == ("openai/a", "openai/b")
+    assert ask(RecordedModel(llm, file=file), request()) == [answer]
+
+
+def test_a_literal_key_of_a_fallback_is_refused(file: Path) -> None:
+    with pytest.raises(errors.LiteralKey, match="'openai/b'"):
+        RecordedModel(LLM(model="openai/a", fallbacks=[LLM(model="openai/b", api_key=SecretStr(KEY))]), file=file)
 
 
 # -- what changed ---------------------------------------------------------------------------------------------
@@ -311,14 +336,14 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_no_secret_gets_into_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", KEY)
     keys = (KEY, "sk-proj-abcdefghijklmnop1234", "hunter22", "ghp_abcdefghijklmnopqrstuvwxyz0123", "user:pass")
-    llm = LLM(
-        model=NAME,
-        base_url="https://user:pass@host/v1",
-        additional_params={"extra_headers": {"X-Auth": "hunter22"}, "proxy_password": "hunter22", "top_k": 5},
-    )
-    asked = request(
-        f"The key is {KEY}.", {"role": "user", "content": [{"type": "text", "text": f"or {keys[1]}"}]}, tools=(TOOL,)
-    )
+    llm = LLM(model=NAME, additional_params={"top_k": 5})
+    way = {
+        "base_url": "https://user:pass@host/v1",
+        "extra_headers": {"X-Auth": "hunter22"},
+        "proxy_password": "hunter22",
+    }
+    also: Message = {"role": "user", "content": [{"type": "text", "text": f"or {keys[1]}"}]}
+    asked = request(f"The key is {KEY}.", also, tools=(TOOL,), options=way)
     answer = ModelAnswer(text=f"You said {KEY}, {keys[3]}", tool_calls=(ToolCall(id="1", name=KEY, arguments=KEY),))
     ask(recorder(file, Real(answer), llm), asked)
     assert [key for key in keys if key in file.read_text()] == []

@@ -1,0 +1,151 @@
+"""What CrewAI's objects have and crewq's do not: fields, methods and arguments, each with what to do instead.
+
+A field of these that asks for something is an error where the object is made, a method where it is looked up, and an
+argument where it is passed; `crewq migrate` lists their uses by file and line.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+OF_A_CREW: Final = {
+    "memory": "pass what is to be remembered as an input or as context.",
+    "embedder": "it belongs to memory and knowledge.",
+    "output_log_file": "use `crewq show --json`, or Celery's own log.",
+    "function_calling_llm": "the agents' llm makes the calls.",
+    "config": "pass its entries as fields: Crew(**config).",
+    "prompt_file": "use system_template and prompt_template of the agents.",
+    "knowledge": "give the agents a tool that searches it.",
+    "knowledge_sources": "give the agents a tool that searches them.",
+    "share_crew": "crewq sends nothing anywhere.",
+    "chat_llm": "it belongs to `crewai chat`.",
+    "checkpoint": "every call is kept already, without it.",
+    "tracing": "`crewq show` and Flower tell what happened.",
+    "skills": "give the agents tools.",
+    "security_config": "it belongs to CrewAI's own platform.",
+    "trained_agents_file": "it belongs to training: write into the backstory what the agents are to mind.",
+    "tool_failure_policy": "a failing tool is reported to the model, which decides.",
+    "task_execution_output_json_files": "every output is kept anyway: `crewq show --json`.",
+    "execution_logs": "follow a run with run.events(), or read `crewq show`.",
+}
+
+OF_AN_AGENT: Final = {
+    "memory": "pass what is to be remembered as an input or as context.",
+    "knowledge": "give the agent a tool that searches it.",
+    "knowledge_sources": "give the agent a tool that searches them.",
+    "embedder": "it belongs to memory and knowledge.",
+    "planning": "write a first task that plans, and give it as context.",
+    "planning_config": "write a first task that plans.",
+    "reasoning": "set reasoning_effort in LLM(...).",
+    "max_reasoning_attempts": "set reasoning_effort in LLM(...).",
+    "function_calling_llm": "the agent's llm makes the calls.",
+    "multimodal": "give the agent a tool that looks at the images.",
+    "guardrail": "give it to its tasks: Task(guardrail=...).",
+    "guardrail_max_retries": "it belongs to guardrail.",
+    "callbacks": "use step_callback.",
+    "apps": "give the agent tools for them.",
+    "a2a": "give the agent a tool that calls the other agent.",
+    "from_repository": "write the agent out.",
+    "max_tokens": "set it in LLM(max_tokens=...).",
+    "knowledge_config": "it belongs to knowledge.",
+    "executor_class": "crewq has one agent loop.",
+    "checkpoint": "every call is kept already, without it.",
+    "security_config": "it belongs to CrewAI's own platform.",
+    "skills": "write them into the backstory, or give the agent a tool.",
+    "i18n": "use system_template and prompt_template.",
+}
+
+OF_A_TASK: Final = {
+    "max_retries": "set guardrail_max_retries.",
+    "converter_cls": "use output_pydantic.",
+    "response_model": "use output_pydantic.",
+    "input_files": "pass the text of the files as an input.",
+    "security_config": "it belongs to CrewAI's own platform.",
+    "allow_crewai_trigger_context": "it belongs to CrewAI's own platform.",
+    "tool_failure_policy": "a failing tool is reported to the model, which decides.",
+}
+
+OF_AN_LLM: Final = {
+    "callbacks": "set litellm's callbacks where the workers run.",
+    "stream": "set it for the crew: Crew(stream=True).",
+    "n": "an agent goes on from one answer.",
+    "logprobs": "no agent looks at them.",
+    "top_logprobs": "no agent looks at them.",
+    "response_format": "use output_pydantic or output_json of the task.",
+    "thinking": "set reasoning_effort, which litellm puts into each provider's own form.",
+    "context_window_size": "litellm knows it of most models, and where a provider says that it is passed, that is heeded.",
+    "is_litellm": "every model is asked by litellm: leave it out.",
+    "provider": "put it before the model's name: LLM(model='provider/model').",
+    "max_retries": "a call that failed for the moment is tried again anyway.",
+    "organization": "set OPENAI_ORGANIZATION where the workers run.",
+    "project": "set OPENAI_PROJECT_ID where the workers run.",
+    "default_headers": "set them in additional_params={'extra_headers': {...}}.",
+    "client_params": "set what litellm takes in additional_params.",
+    "api": "name it in the model: LLM(model='openai/responses/...').",
+}
+
+# -- methods and properties ------------------------------------------------------------------------------------
+
+_ALONE: Final = "make a crew of one task: Crew(tasks=[Task(description=..., agent=agent)]).kickoff()."
+_ONE_TASK: Final = "make a crew of it: Crew(tasks=[task]).kickoff()."
+_INNER: Final = "it is a part of CrewAI's agent loop, which crewq's does without."
+
+METHODS_OF_A_CREW: Final = {
+    "train": "write into the tasks and backstories what the agents are to mind; `crewq test` measures whether it helps.",
+    "test": "`crewq test module:crew --runs 3` tells pass rate, time and cost; --judge MODEL adds scores.",
+    "reset_memories": "there is no memory to reset; `crewq delete RUN` forgets a run.",
+    "query_knowledge": "give the agents a tool that searches it.",
+    "from_checkpoint": "every call is kept already: crew.resume(run_id) and crew.replay(task_id) go on from there.",
+    "fork": "crew.replay(task_id, outputs={...}) begins another run in the middle of one that was.",
+    "fingerprint": "runs are told apart by their ids.",
+}
+METHODS_OF_AN_AGENT: Final = {
+    "execute_task": _ALONE,
+    "aexecute_task": _ALONE,
+    "kickoff": _ALONE,
+    "kickoff_async": _ALONE,
+    "akickoff": _ALONE,
+    "message": _ALONE,
+    "last_messages": "an output has the conversation that led to it: output.tasks_output[0].messages.",
+    "interpolate_inputs": "a kickoff does it: Crew(...).kickoff(inputs={...}).",
+    "set_cache_handler": "set Crew(cache=True); a tool's cache_function says which results are kept.",
+    "set_rpm_controller": "set max_rpm.",
+    "create_agent_executor": _INNER,
+    "get_delegation_tools": _INNER,
+    "fingerprint": "runs are told apart by their ids.",
+}
+METHODS_OF_A_TASK: Final = {
+    "execute_sync": _ONE_TASK,
+    "execute_async": "make a crew of it: Crew(tasks=[task]).kickoff_async() gives a run that can be awaited.",
+    "aexecute_sync": "make a crew of it: Crew(tasks=[task]).kickoff_async() gives a run that can be awaited.",
+    "prompt": "the conversation comes with the output: output.messages; `crewq show` has it too.",
+    "interpolate_inputs_and_add_conversation_history": "a kickoff does it: Crew(...).kickoff(inputs={...}).",
+    "fingerprint": "runs are told apart by their ids.",
+}
+METHODS_OF_AN_LLM: Final = {
+    "call": "an LLM only says which model is asked, by the workers: ask litellm.completion(...), or give it to an agent.",
+    "acall": "an LLM only says which model is asked, by the workers: ask litellm.acompletion(...), or give it to an agent.",
+    "supports_function_calling": "ask litellm.supports_function_calling(model).",
+    "supports_stop_words": "answers are cut at `stop` in any case.",
+    "get_context_window_size": "ask litellm.get_model_info(model).",
+    "get_token_usage_summary": "a run has its own: output.token_usage.",
+}
+
+# -- arguments -------------------------------------------------------------------------------------------------
+
+OF_A_KICKOFF: Final = {
+    "input_files": "pass the text of the files as an input.",
+    "from_checkpoint": METHODS_OF_A_CREW["from_checkpoint"],
+}
+
+__all__ = [
+    "METHODS_OF_AN_AGENT",
+    "METHODS_OF_AN_LLM",
+    "METHODS_OF_A_CREW",
+    "METHODS_OF_A_TASK",
+    "OF_AN_AGENT",
+    "OF_AN_LLM",
+    "OF_A_CREW",
+    "OF_A_KICKOFF",
+    "OF_A_TASK",
+]
