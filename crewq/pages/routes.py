@@ -183,4 +183,16 @@ def routes(desk: Desk) -> list[URLSpec]:
     ]
 
 
-__all__ = ["Page", "routes"]
+__all__ = [
+    "Assets",
+    "BatchData",
+    "BatchRunsData",
+    "BatchesData",
+    "CompareData",
+    "Nothing",
+    "Page",
+    "RunData",
+    "RunsData",
+    "TotalsData",
+    "routes",
+]
