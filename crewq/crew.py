@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Unpack
 
 from pydantic import BaseModel, Field, PrivateAttr
 
@@ -31,6 +31,7 @@ from crewq.store import Job, Order
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
 from crewq.terminal import attend, somebody_is_there
+from crewq.terms import Terms, TermsGiven
 
 Inputs = Mapping[str, Any]
 
@@ -86,7 +87,12 @@ class Crew(Member):
 
     @without(lacking.OF_A_KICKOFF)
     def kickoff(
-        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> CrewOutput:
         """Run the crew and wait for its output. The run goes on should this process die: `crewq.Run(id)` finds it again.
 
@@ -96,6 +102,7 @@ class Crew(Member):
             inputs: values of the `{placeholders}`.
             timeout: seconds after which the run ends failed, wherever it stands.
             idempotency_key: the same key, crew and inputs give the same run, however often this is called.
+            terms: `tenant` and `priority`; see `crewq.terms.TermsGiven`.
 
         Raises:
             UsageError: the crew or the inputs are wrong; nothing was started.
@@ -104,36 +111,51 @@ class Crew(Member):
         """
         if threading.current_thread().name == LOOP_THREAD:
             raise errors.NestedKickoff
-        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
         output: Any = CrewStreamingOutput(run) if self.stream else _watched(run, self._wait_for(run))
         checked: CrewOutput = output  # what it is for all but the few that stream
         return checked
 
     @without(lacking.OF_A_KICKOFF)
     def kickoff_async(
-        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> Run:
         """Start the crew and return at once: the handle of a run that is under way, to be awaited or not.
 
         Arguments and errors are those of `kickoff`; how the run ends is told when the handle is awaited. With `stream`, it
         gives a `CrewStreamingOutput`, and so does awaiting that, as CrewAI's code does.
         """
-        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
         started: Any = CrewStreamingOutput(run) if self.stream else run
         handle: Run = started  # as above
         return handle
 
     akickoff: ClassVar[Any] = kickoff_async
 
-    def start(self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = "") -> Run:
+    def start(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
+    ) -> Run:
         """As `kickoff_async`, but the handle is that of the run whether it streams or not."""
+        agreed = Terms(**terms)
         producer, spec = self._prepared()
         values = self._values(spec, inputs)
-        order = Order(spec, new_tasks(spec, batch=False), deadline=timeout or 0.0)
-        run = new_run(spec, values, key=idempotency_key)
+        tasks = new_tasks(spec, batch=False, priority=agreed.priority)
+        order = Order(spec, tasks, deadline=timeout or 0.0, terms=agreed)
+        run = new_run(spec, values, key=idempotency_key, terms=agreed)
         accepted = producer.store.runs.create(order, [run])[0]
         if accepted == run.id:
-            producer.publish(spec, [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after])
+            first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
+            producer.publish(spec, first, priority=agreed.priority)
         self._latest = accepted
         return self._run(accepted, producer)
 
@@ -147,6 +169,7 @@ class Crew(Member):
         return_exceptions: bool = False,
         max_in_flight: int | None = None,
         idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> list[Any]:
         """Run the crew once for each of the inputs, side by side over all workers, and wait for all of them.
 
@@ -156,6 +179,7 @@ class Crew(Member):
             max_in_flight: how many of the runs may be under way at once; default: a few for each slot of the workers.
             idempotency_key: the same key and crew give the same batch, however often this is called; a call whose
                 process died half-way is gone on with.
+            terms: as of `kickoff`.
 
         Raises:
             UsageError: the crew or one of the inputs is wrong; nothing was started.
@@ -166,6 +190,7 @@ class Crew(Member):
             return_exceptions=return_exceptions,
             max_in_flight=max_in_flight,
             idempotency_key=idempotency_key,
+            **terms,
         )
         results: list[Any] = _watched(batch, batch.results)
         return results
@@ -178,15 +203,17 @@ class Crew(Member):
         return_exceptions: bool = False,
         max_in_flight: int | None = None,
         idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> Batch:
         """Start the crew once for each of the inputs and return at once, with the handle of the batch."""
         if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
             raise errors.InputsNotMapping(
                 argument="inputs", wanted="a list of dicts, one for each run", type=type(inputs).__name__
             )
+        agreed = Terms(**terms)
         producer, spec = self._prepared()
         values = self._values_of_each(spec, inputs)
-        batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight)
+        batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight, terms=agreed)
         return Batch(
             batch, producer, classes=self._classes(), finish=self._called_back, return_exceptions=return_exceptions
         )

@@ -185,17 +185,14 @@ class Host:
     def publish(self, jobs: tuple[Job, ...], *, urgent: bool = False) -> None:
         """Send the chains that begin with these jobs, of whatever runs. Those of a crew that this worker cannot read are
         left to one that can, and hold nobody else's up."""
-        for run, crew, batch in self._crews(jobs):
+        for head in self.store.runs.heads(sorted({job.run for job in jobs})):
             try:
-                spec = self.spec(crew)
+                spec = self.spec(head.spec)
             except (errors.SpecTooNew, errors.RecordBroken, errors.UnknownId) as error:
-                log.warning("the jobs of run %s are not sent: %s", run, error)
+                log.warning("the jobs of run %s are not sent: %s", head.run, error)
                 continue
-            publish(self.app, spec, [job for job in jobs if job.run == run], batch=batch, urgent=urgent)
-
-    def _crews(self, jobs: tuple[Job, ...]) -> list[tuple[str, str, bool]]:
-        heads = self.store.runs.heads(sorted({job.run for job in jobs}))
-        return [(head.run, head.spec, bool(head.batch)) for head in heads]
+            mine = [job for job in jobs if job.run == head.run]
+            publish(self.app, spec, mine, batch=bool(head.batch), urgent=urgent, priority=head.priority)
 
     # -- the end -------------------------------------------------------------------------------------------
 

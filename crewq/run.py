@@ -224,7 +224,8 @@ class Run(Handle[CrewOutput]):
         runs = self._producer.store.runs
         for head in runs.heads(sorted({job.run for job in jobs})):
             mine = [job for job in jobs if job.run == head.run]
-            self._producer.publish(runs.spec(head.spec), mine, batch=bool(head.batch), urgent=urgent)
+            batch = bool(head.batch)
+            self._producer.publish(runs.spec(head.spec), mine, batch=batch, urgent=urgent, priority=head.priority)
 
 
 class Events:

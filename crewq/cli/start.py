@@ -14,7 +14,15 @@ from crewq.cli.crews import load_crew
 from crewq.cli.exits import ENDED_BADLY
 from crewq.cli.inputs import read_inputs, read_pairs, read_texts
 from crewq.cli.lookup import look_up
-from crewq.cli.options import as_json, input_file, no_progress, print_json, some_inputs
+from crewq.cli.options import (
+    as_json,
+    input_file,
+    no_progress,
+    print_json,
+    priority,
+    some_inputs,
+    tenant,
+)
 from crewq.cli.story import Story
 from crewq.cli.watch import ended_well, follow
 from crewq.crew import Crew
@@ -30,17 +38,21 @@ from crewq.store import Job
 @some_inputs
 @input_file
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which the run ends failed.")
+@tenant
+@priority
 @no_progress
 @as_json
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     crew: str,
     pairs: tuple[str, ...],
     file: Path | None,
     timeout: float | None,
     no_progress: bool,
     as_json: bool,
+    **terms: Any,
 ) -> None:
     """Run a crew, and print its output. A list of inputs makes one run for each, side by side.
 
@@ -54,14 +66,15 @@ def run(
     """
     found = load_crew(crew)
     inputs = read_inputs(pairs, file)
+    given: Any = {name: value for name, value in terms.items() if value is not None}
     check_given(found, inputs)
     handle: Run | Batch
     if isinstance(inputs, list):
         if timeout:
             raise click.BadOptionUsage("timeout", "--timeout is for a single run, and the file holds a list of inputs.")
-        handle = found.kickoff_for_each_async(inputs, return_exceptions=True)
+        handle = found.kickoff_for_each_async(inputs, return_exceptions=True, **given)
     else:
-        handle = found.start(inputs or None, timeout=timeout)
+        handle = found.start(inputs or None, timeout=timeout, **given)
     finish(ctx, handle, quiet=no_progress, as_json=as_json)
 
 

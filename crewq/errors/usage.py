@@ -149,8 +149,8 @@ class NotNow(UsageError):
 
 
 class KeyReused(UsageError):
-    """The idempotency key {key!r} already names the run {run}, which was started with another crew or other inputs.
-    Use a new key for new work, or the same crew and inputs to get that run back."""
+    """The idempotency key {key!r} already names the run {run}, which was started with another crew or other inputs, or for
+    another tenant. Use a new key for new work, or the same crew and inputs to get that run back."""
 
 
 class SettingInvalid(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from crewq import errors
@@ -9,6 +10,7 @@ from crewq.states import RunState
 from crewq.store.orders import Job
 from crewq.store.records import BatchRecord
 from crewq.store.verbs import Verbs
+from crewq.terms import Terms
 
 
 class Batches:
@@ -17,13 +19,14 @@ class Batches:
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
 
-    def create(self, batch: str, crew: str, key: str = "", fingerprint: str = "") -> str:
+    def create(self, batch: str, crew: str, key: str = "", fingerprint: str = "", terms: Terms | None = None) -> str:
         """Begin a batch; answers its id, or that of the one that `key` already names.
 
         Raises:
             KeyReused: the key names a batch of another crew.
         """
-        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint)
+        given = json.dumps((terms or Terms()).fields())
+        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint, terms=given)
         known, _, of = answer.partition("|")
         if of and of != fingerprint:
             raise errors.KeyReused(key=key, run=known)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
+from crewq.terms import Priority, Terms
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Order:
     from_task: str = ""
     edited: tuple[str, ...] = ()
     deadline: float = 0.0  # seconds from now; 0: none
+    terms: Terms = field(default_factory=Terms)  # of each run: those of a batch have its budget with the batch
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Head:
     run: str
     spec: str
     batch: str
+    priority: Priority = "normal"
 
 
 def document(order: Order, runs: Sequence[NewRun]) -> str:
@@ -124,6 +127,7 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "from_task": order.from_task,
             "edited": json.dumps(list(order.edited)) if order.edited else "",
             "deadline": int(order.deadline * 1000),
+            "terms": order.terms.fields(),
             "tasks": [
                 {
                     "name": task.name,

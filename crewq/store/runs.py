@@ -288,16 +288,16 @@ class Runs:
         return found
 
     def heads(self, runs: Sequence[str]) -> list[Head]:
-        """The crew and the batch of each of these runs that is still there."""
+        """The crew, the batch and the priority of each of these runs that is still there."""
 
         def command(client: Any) -> Any:
             pipeline = client.pipeline(transaction=False)
             for run in runs:
-                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch")
+                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch", "priority")
             return pipeline.execute()
 
         found = zip(runs, self._verbs.do(command), strict=True)
-        return [Head(run, spec, batch or "") for run, (spec, batch) in found if spec]
+        return [Head(run, spec, batch or "", priority or "normal") for run, (spec, batch, priority) in found if spec]
 
     def warn(self, job: Job, reason: str) -> None:
         """Note beside a task that something about it went wrong, such as a callback. Its state is not touched."""
