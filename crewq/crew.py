@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,8 +29,8 @@ from crewq.spec import CrewSpec, Process, templates
 from crewq.store import Job, Order
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
-from crewq.terminal import attend, somebody_is_there
-from crewq.terms import Terms, TermsGiven
+from crewq.terminal import attend, somebody_is_there, watched
+from crewq.terms import BudgetGiven, Terms, TermsGiven
 
 Inputs = Mapping[str, Any]
 
@@ -102,7 +101,7 @@ class Crew(Member):
             inputs: values of the `{placeholders}`.
             timeout: seconds after which the run ends failed, wherever it stands.
             idempotency_key: the same key, crew and inputs give the same run, however often this is called.
-            terms: `tenant` and `priority`; see `crewq.terms.TermsGiven`.
+            terms: `tenant`, `priority`, `max_cost` (US dollars) and `max_tokens`; see `crewq.terms.TermsGiven`.
 
         Raises:
             UsageError: the crew or the inputs are wrong; nothing was started.
@@ -112,7 +111,7 @@ class Crew(Member):
         if threading.current_thread().name == LOOP_THREAD:
             raise errors.NestedKickoff
         run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
-        output: Any = CrewStreamingOutput(run) if self.stream else _watched(run, self._wait_for(run))
+        output: Any = CrewStreamingOutput(run) if self.stream else watched(run, self._wait_for(run))
         checked: CrewOutput = output  # what it is for all but the few that stream
         return checked
 
@@ -179,7 +178,7 @@ class Crew(Member):
             max_in_flight: how many of the runs may be under way at once; default: a few for each slot of the workers.
             idempotency_key: the same key and crew give the same batch, however often this is called; a call whose
                 process died half-way is gone on with.
-            terms: as of `kickoff`.
+            terms: as of `kickoff`; a budget is that of all the runs together.
 
         Raises:
             UsageError: the crew or one of the inputs is wrong; nothing was started.
@@ -192,7 +191,7 @@ class Crew(Member):
             idempotency_key=idempotency_key,
             **terms,
         )
-        results: list[Any] = _watched(batch, batch.results)
+        results: list[Any] = watched(batch, batch.results)
         return results
 
     @without(lacking.OF_A_KICKOFF)
@@ -244,7 +243,7 @@ class Crew(Member):
             ReplayMismatch: this is not the crew that ran; tells the difference.
         """
         run = self.replay_async(task_id, inputs, outputs=outputs)
-        output: CrewOutput = _watched(run, run.result)
+        output: CrewOutput = watched(run, run.result)
         return output
 
     def replay_async(
@@ -258,7 +257,9 @@ class Crew(Member):
         self._latest = run
         return self._run(run, producer)
 
-    def resume(self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None) -> CrewOutput:
+    def resume(
+        self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None, **budget: Unpack[BudgetGiven]
+    ) -> CrewOutput:
         """Let a run of this crew that failed, was cancelled or is paused go on where it stopped, and wait.
 
         Tasks that have ended stay as they are. If this crew is not the one that the run was started with any more, its
@@ -268,6 +269,7 @@ class Crew(Member):
             run_id: of the run, or its beginning.
             call_in_doubt: what becomes of a call of a tool that is not idempotent and was at work when its worker died:
                 make it again, or go on without it.
+            budget: a new one, `max_cost` (US dollars) or `max_tokens`; default: as it is.
 
         Raises:
             UnknownId, AmbiguousId: there is no such run.
@@ -278,8 +280,8 @@ class Crew(Member):
         run = self._run(find(producer, run_id, "run"), producer)
         record = run.record()
         spec = spec_to_resume_with(record, producer.store.runs.spec(record.spec), today, self.on_change)
-        run.resume(call_in_doubt=call_in_doubt, spec=spec)
-        output: CrewOutput = _watched(run, run.result)
+        run.resume(call_in_doubt=call_in_doubt, spec=spec, **budget)
+        output: CrewOutput = watched(run, run.result)
         return output
 
     def _own_task(self, given: str) -> Job | None:
@@ -390,15 +392,6 @@ class Crew(Member):
             changed = callback(output)
             output = output if changed is None else changed
         return output
-
-
-def _watched(handle: Run | Batch, wait: Callable[[], Any]) -> Any:
-    """Wait, and say where to find it again if the person at the keyboard stops waiting."""
-    try:
-        return wait()
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nThe {handle.kind} goes on without you. Back to it: crewq watch {handle.id}\n")
-        raise
 
 
 __all__ = ["Crew"]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -48,7 +49,7 @@ def start_batch(
         inputs: checked; read as they are needed, and never all held at once.
         key: makes it idempotent: the same key and crew go on with the same batch, wherever its producer died.
         window: how many runs may be under way at once; None: a few for each slot of the workers.
-        terms: for whom it is, and how urgent.
+        terms: for whom it is, how urgent, and what all its runs together may cost.
 
     Returns:
         The id of the batch.
@@ -62,7 +63,7 @@ def start_batch(
     fingerprint = _digest("".join((spec.to_json(), *_whose(terms))))
     batch = store.batches.create(str(uuid.uuid4()), spec.name, key, fingerprint, terms)
     tasks = new_tasks(spec, batch=True, priority=terms.priority)
-    order = Order(spec, tasks, batch=batch, held=True, terms=terms)
+    order = Order(spec, tasks, batch=batch, held=True, terms=replace(terms, max_cost=None, max_tokens=None))
     try:
         for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
             store.runs.create(order, chunk)

@@ -16,12 +16,11 @@ from typing import Any, TypeVar
 from celery import Celery
 
 from crewq import errors
-from crewq.agent import account_of, build_model, close_litellm, load_litellm
+from crewq.agent import Provider, account_of, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
 from crewq.hidden import Hidden
 from crewq.leases import Leases
-from crewq.model import Model
 from crewq.plan import publish
 from crewq.sandboxes import check
 from crewq.settings import Settings
@@ -71,7 +70,7 @@ class Host:
         self.draining = threading.Event()
         self._keys = keys if keys is not None else {}
         self._specs: dict[str, CrewSpec] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, Provider] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._opening = threading.Lock()
         self._guests: set[asyncio.Task[None]] = set()
@@ -142,7 +141,7 @@ class Host:
             self._specs[digest] = self.store.runs.spec(digest)
         return self._specs[digest]
 
-    def model(self, llm: LLMSpec) -> Model:
+    def model(self, llm: LLMSpec) -> Provider:
         """Who answers for `llm`.
 
         Raises:

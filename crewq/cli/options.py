@@ -18,6 +18,17 @@ input_file = click.option(
 )
 tenant = click.option("--tenant", metavar="NAME", help="For whom it is: a customer, a team, a project.")
 priority = click.option("--priority", type=click.Choice(PRIORITIES), help="Which of what waits is begun first.")
+max_cost = click.option(
+    "--budget",
+    "--max-cost",
+    "max_cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DOLLARS",
+    help="What it may cost in all; it is paused before a call that would go beyond.",
+)
+max_tokens = click.option(
+    "--max-tokens", type=click.IntRange(min=1), metavar="TOKENS", help="Tokens that it may use in all, likewise."
+)
 
 
 def print_json(value: Any) -> None:
@@ -28,6 +39,8 @@ def print_json(value: Any) -> None:
 __all__ = [
     "as_json",
     "input_file",
+    "max_cost",
+    "max_tokens",
     "no_progress",
     "print_json",
     "priority",

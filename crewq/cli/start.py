@@ -17,6 +17,8 @@ from crewq.cli.lookup import look_up
 from crewq.cli.options import (
     as_json,
     input_file,
+    max_cost,
+    max_tokens,
     no_progress,
     print_json,
     priority,
@@ -40,6 +42,8 @@ from crewq.store import Job
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which the run ends failed.")
 @tenant
 @priority
+@max_cost
+@max_tokens
 @no_progress
 @as_json
 @click.pass_context
@@ -122,24 +126,43 @@ def replay(
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN|BATCH")
 @click.option("--retry-call", "decision", flag_value="retry", help="Make a call that is in doubt again.")
 @click.option("--skip-call", "decision", flag_value="skip", help="Go on without a call that is in doubt.")
+@max_cost
+@max_tokens
 @no_progress
 @as_json
 @click.pass_context
 def resume(
-    ctx: click.Context, run: str, decision: Literal["retry", "skip"] | None, no_progress: bool, as_json: bool
+    ctx: click.Context,
+    run: str,
+    decision: Literal["retry", "skip"] | None,
+    max_cost: float | None,
+    max_tokens: int | None,
+    no_progress: bool,
+    as_json: bool,
 ) -> None:
     """Let a run that failed, was cancelled or is paused go on where it stopped: what it has paid for is not paid again.
 
+    Of a batch, those of its runs that are paused. A new budget is for all of it: what it has spent counts.
+
     \b
-    Example: crewq resume 3f2a
+    Examples:
+      crewq resume 3f2a
+      crewq resume 3f2a --budget 5
     """
     producer = connect()
-    handle = Run(look_up(producer, run, "run")[0], producer)
-    _lend(producer, handle.id)
-    finish(ctx, handle.resume(call_in_doubt=decision), quiet=no_progress, as_json=as_json)
+    name, kind, _ = look_up(producer, run, "run", "batch")
+    handle: Run | Batch
+    if kind == "batch":
+        handle = Batch(name, producer)
+        _lend(producer, handle.runs[0].id)
+        handle.resume(max_cost=max_cost, max_tokens=max_tokens)
+    else:
+        _lend(producer, name)
+        handle = Run(name, producer).resume(call_in_doubt=decision, max_cost=max_cost, max_tokens=max_tokens)
+    finish(ctx, handle, quiet=no_progress, as_json=as_json)
 
 
 def check_given(crew: Crew, inputs: Any) -> None:

@@ -157,6 +157,8 @@ def run_facts(record: RunRecord) -> dict[str, Any]:
         "edited": list(record.edited),
         "tenant": record.terms.tenant,
         "priority": record.terms.priority,
+        "max_cost": record.terms.max_cost,
+        "max_tokens": record.terms.max_tokens,
         "inputs": record.inputs,
         "created": record.created.isoformat(),
         "started": record.started.isoformat() if record.started else None,
@@ -172,6 +174,8 @@ def terms_of(record: RunRecord | BatchRecord) -> str:
     terms = record.terms
     said = [f"tenant {terms.tenant}"] if terms.tenant != DEFAULT_TENANT else []
     said += [f"priority {terms.priority}"] if terms.priority != "normal" else []
+    said += [f"budget ${terms.max_cost:g}"] if terms.max_cost is not None else []
+    said += [f"budget {counted(terms.max_tokens, 'token')}"] if terms.max_tokens is not None else []
     return ", ".join(said)
 
 

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from crewq import errors
+from crewq.budgets import Budget
 from crewq.states import RunState
+from crewq.store.money import raised, spent_already
 from crewq.store.orders import Job
 from crewq.store.records import BatchRecord
 from crewq.store.verbs import Verbs
@@ -50,6 +52,19 @@ class Batches:
         if not fields:
             raise errors.UnknownId(kind="batch", id=batch, where=self._verbs.where)
         return BatchRecord.read(batch, fields)
+
+    def raise_budget(self, batch: str, budget: Budget) -> None:
+        """Give a batch a new budget; what it leaves open stays as it is.
+
+        Raises:
+            UnknownId: there is no such batch.
+            BudgetTooSmall: as much as that is spent already.
+        """
+        word, *spent = self._verbs.raise_batch(batch=batch, **raised(budget))
+        if word == "gone":
+            raise errors.UnknownId(kind="batch", id=batch, where=self._verbs.where)
+        if word == "spent":
+            raise spent_already("batch", batch, spent)
 
     def runs(self, batch: str) -> list[str]:
         """The ids of its runs, in the order of the inputs."""

@@ -149,6 +149,8 @@ class BatchRecord:
     opened: bool = False
     ended: datetime | None = None
     terms: Terms = field(default_factory=Terms)
+    usage: UsageMetrics = field(default_factory=UsageMetrics)
+    paused_for: str | None = None  # why runs of it are paused: its budget is spent
 
     @classmethod
     def read(cls, batch: str, fields: Fields) -> BatchRecord:
@@ -162,6 +164,8 @@ class BatchRecord:
             opened="opened" in fields,
             ended=_moment(fields.get("ended")),
             terms=Terms.read(fields),
+            usage=_usage(fields),
+            paused_for=fields.get("paused_for"),
             **counters,
         )
 

@@ -1,6 +1,6 @@
 -- create_batch: opens a batch, or answers the one that its key already names.
 -- args: batch crew key fingerprint terms
---   terms     JSON of what differs from the standard: {tenant, priority}, all text
+--   terms     JSON of what differs from the standard: {tenant, priority, max_cost, max_tokens}, all text
 -- returns the batch's id, or "<id>|<fingerprint>" of the one that the key names
 
 if redis.call('EXISTS', P .. 'batch:' .. batch) == 1 then return batch end -- asked again: its counters stay

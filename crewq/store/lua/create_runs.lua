@@ -2,7 +2,7 @@
 -- args: document
 --   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, terms,
 --             tasks: [{name, key, needs, wakes, context, lane, kept}], where kept is the parent's index or null,
---             where terms is {tenant, priority}, as text, and only what differs from the standard,
+--             where terms is {tenant, priority, max_cost, max_tokens}, as text, and only what differs from the standard,
 --             runs: [{id, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON}}]}
 -- returns {run, ...} of the ids accepted; one whose key was used before is answered by "<its id>|<its fingerprint>".
 
