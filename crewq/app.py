@@ -12,8 +12,11 @@ TASK_JOB = "crewq.task"
 PROBE_JOB = "crewq.probe"
 
 # Lower goes first. A task of a run that has begun goes before the first task of a new one, so that runs end one after
-# the other and not all at the end; a single kickoff goes before those of a batch.
-PRIORITY_LATER, PRIORITY_SINGLE, PRIORITY_BATCH = 0, 3, 6
+# the other and not all at the end; of the same urgency, a single kickoff goes before those of a batch.
+PRIORITY_LATER = 0
+PRIORITY_SINGLE = {"high": 1, "normal": 3, "low": 7}
+PRIORITY_BATCH = {"high": 2, "normal": 6, "low": 8}
+PRIORITY_STEPS = sorted({PRIORITY_LATER, *PRIORITY_SINGLE.values(), *PRIORITY_BATCH.values()})
 
 BACKEND = "crewq.backend:Backend"
 RESULT_EXPIRES = 86_400  # seconds that Celery keeps a result; crewq's own record of the run is kept longer
@@ -23,6 +26,7 @@ BROKER_OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "queue_order_strategy": "priority",
+    "priority_steps": PRIORITY_STEPS,  # each is a list of its own in Redis, and all are asked at once, in this order
     "client_name": "crewq-broker",
 }
 
@@ -72,4 +76,12 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-__all__ = ["PRIORITY_BATCH", "PRIORITY_LATER", "PRIORITY_SINGLE", "PROBE_JOB", "TASK_JOB", "make_app"]
+__all__ = [
+    "PRIORITY_BATCH",
+    "PRIORITY_LATER",
+    "PRIORITY_SINGLE",
+    "PRIORITY_STEPS",
+    "PROBE_JOB",
+    "TASK_JOB",
+    "make_app",
+]

@@ -13,6 +13,7 @@ from typing import Any
 
 from crewq import errors
 from crewq.agent import Brief, OnStep, Step, delegation_tools, perform, planned
+from crewq.budgets import Budget, budget_of
 from crewq.calls import Attempt
 from crewq.checks import checks_of, is_wanted, typed
 from crewq.equipment import Post, as_coworker, equipped, filled, man
@@ -40,6 +41,7 @@ class Assignment:
     coworkers: tuple[Post, ...]  # whom its agent can give work to
     seconds: float | None  # until the first of its limits is reached
     limit: str  # which limit that is
+    daily: Budget | None  # what its tenant may spend today; None: no budget stands over it, neither that nor the run's
 
 
 # -- load --------------------------------------------------------------------------------------------------
@@ -58,7 +60,9 @@ def load(host: Host, job: Job, claim: Claim) -> Assignment:
     seconds, limit = _time_left(post.agent, claim)
     brief = Brief(agent=post.agent, task=task, context=_context(crew, task, claim), today=_first_day(claim))
     before = claim.context.get(-1 if task.before is None else task.before, TaskOutput())
-    return Assignment(job, claim.attempt, crew, brief, before, post, coworkers, seconds, limit)
+    daily = budget_of(claim.tenant, host.settings.budgets)
+    budget = daily if daily or claim.has_budget else None
+    return Assignment(job, claim.attempt, crew, brief, before, post, coworkers, seconds, limit, budget)
 
 
 def _context(crew: CrewSpec, task: TaskSpec, claim: Claim) -> str:
@@ -112,7 +116,14 @@ async def carry_out(host: Host, assignment: Assignment) -> Done:
 
 
 async def _carry_out(host: Host, assignment: Assignment) -> Done:
-    attempt = Attempt(host.store.journal, host.keep, assignment.job, assignment.attempt, host.store_threads)
+    attempt = Attempt(
+        host.store.journal,
+        host.keep,
+        assignment.job,
+        assignment.attempt,
+        host.store_threads,
+        daily=assignment.daily,
+    )
     callbacks = Callbacks(host, assignment, attempt)
     brief, post = assignment.brief, assignment.post
     if not await is_wanted(host, attempt, assignment.crew, brief.task, assignment.before):

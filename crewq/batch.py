@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
 
 from crewq import errors
+from crewq.budgets import Budget
 from crewq.handle import Handle
 from crewq.outputs import CrewOutput
 from crewq.producer import Producer
 from crewq.run import Run
+from crewq.states import RunState
 from crewq.store import BatchRecord
+from crewq.terms import check_budget
 
 READ_SECONDS = 2.0  # how long one read of a batch's ends waits
+READ_AT_ONCE = 500  # runs whose states are read in one round trip
+
+log = logging.getLogger("crewq.batch")
 
 
 class Batch(Handle[list[Any]]):
@@ -48,6 +56,7 @@ class Batch(Handle[list[Any]]):
         self._classes = classes
         self._finish = finish
         self._return_exceptions = return_exceptions
+        self._told = ""  # why runs of it are paused, once that was told
 
     # -- its end -------------------------------------------------------------------------------------------
 
@@ -112,6 +121,37 @@ class Batch(Handle[list[Any]]):
         for _, run in failed:
             run.resume()
         return len(failed)
+
+    def resume(self, *, max_cost: float | None = None, max_tokens: int | None = None) -> int:
+        """Resume its runs that are paused, each where it stopped; answers how many. One that waits for a person stays so.
+
+        Args:
+            max_cost: a new budget in US dollars, for all its runs together: what they have spent counts. None: as it is.
+            max_tokens: likewise, in tokens.
+
+        Raises:
+            BudgetTooSmall: as much as the new budget is spent already.
+            InvalidField: that is no budget.
+        """
+        check_budget(max_cost, max_tokens)
+        store = self._producer.store
+        store.batches.raise_budget(self.id, Budget(max_cost, max_tokens))
+        ids = store.batches.runs(self.id)
+        parts = (ids[at : at + READ_AT_ONCE] for at in range(0, len(ids), READ_AT_ONCE))
+        paused = [run.id for part in parts for run in store.runs.overview(part) if run.state is RunState.PAUSED]
+        return sum(self._resumed(run) for run in paused)
+
+    def _resumed(self, run_id: str) -> bool:
+        with suppress(errors.NotNow):  # a person is asked, or somebody else was faster
+            self.run(run_id).resume()
+            return True
+        return False
+
+    def _look(self) -> None:
+        with suppress(errors.StoreError):  # who waits, waits for Redis too
+            if (reason := self.progress().paused_for or "") not in ("", self._told):
+                self._told = reason
+                log.warning("runs of the batch %s are paused. %s", self.id, reason)
 
     def cancel(self) -> int:
         """End all its runs that have not ended; answers how many."""

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from crewq import errors
 from crewq.agent import Delegation, Invoke
+from crewq.budgets import Budget
 from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken
 from crewq.narration import Narration
 from crewq.outputs import TaskOutput
@@ -64,6 +65,7 @@ class Attempt:
         attempt: its fence.
         threads: where the journal, which blocks, is asked.
         within: which part of the work these calls belong to; empty: to none in particular.
+        daily: what its tenant may spend today; None: no budget stands over its calls, neither that nor the run's.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Attempt:
         attempt: int,
         threads: Executor,
         within: str = "",
+        daily: Budget | None = None,
     ) -> None:
         self._journal = journal
         self._keep = keep
@@ -81,6 +84,7 @@ class Attempt:
         self._attempt = attempt
         self._threads = threads
         self._within = within
+        self.daily = daily
         self._made: Counter[tuple[str, str]] = Counter()
         self._failed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # ordinals, to be tried again
         self._parts: Counter[str] = Counter()
@@ -93,7 +97,7 @@ class Attempt:
         them makes its call first is not the same in every attempt."""
         self._parts[name] += 1
         within = f"{self._within}{name} {self._parts[name]}/"
-        part = Attempt(self._journal, self._keep, self._job, self._attempt, self._threads, within)
+        part = Attempt(self._journal, self._keep, self._job, self._attempt, self._threads, within, self.daily)
         part.fresh = self.fresh
         part._under_way = self._under_way
         return part

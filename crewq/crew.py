@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Unpack
 
 from pydantic import BaseModel, Field, PrivateAttr
 
@@ -30,7 +29,8 @@ from crewq.spec import CrewSpec, Process, templates
 from crewq.store import Job, Order
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
-from crewq.terminal import attend, somebody_is_there
+from crewq.terminal import attend, somebody_is_there, watched
+from crewq.terms import BudgetGiven, Terms, TermsGiven
 
 Inputs = Mapping[str, Any]
 
@@ -86,7 +86,12 @@ class Crew(Member):
 
     @without(lacking.OF_A_KICKOFF)
     def kickoff(
-        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> CrewOutput:
         """Run the crew and wait for its output. The run goes on should this process die: `crewq.Run(id)` finds it again.
 
@@ -96,6 +101,7 @@ class Crew(Member):
             inputs: values of the `{placeholders}`.
             timeout: seconds after which the run ends failed, wherever it stands.
             idempotency_key: the same key, crew and inputs give the same run, however often this is called.
+            terms: `tenant`, `priority`, `max_cost` (US dollars) and `max_tokens`; see `crewq.terms.TermsGiven`.
 
         Raises:
             UsageError: the crew or the inputs are wrong; nothing was started.
@@ -104,36 +110,51 @@ class Crew(Member):
         """
         if threading.current_thread().name == LOOP_THREAD:
             raise errors.NestedKickoff
-        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
-        output: Any = CrewStreamingOutput(run) if self.stream else _watched(run, self._wait_for(run))
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
+        output: Any = CrewStreamingOutput(run) if self.stream else watched(run, self._wait_for(run))
         checked: CrewOutput = output  # what it is for all but the few that stream
         return checked
 
     @without(lacking.OF_A_KICKOFF)
     def kickoff_async(
-        self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = ""
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> Run:
         """Start the crew and return at once: the handle of a run that is under way, to be awaited or not.
 
         Arguments and errors are those of `kickoff`; how the run ends is told when the handle is awaited. With `stream`, it
         gives a `CrewStreamingOutput`, and so does awaiting that, as CrewAI's code does.
         """
-        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key)
+        run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
         started: Any = CrewStreamingOutput(run) if self.stream else run
         handle: Run = started  # as above
         return handle
 
     akickoff: ClassVar[Any] = kickoff_async
 
-    def start(self, inputs: Inputs | None = None, *, timeout: float | None = None, idempotency_key: str = "") -> Run:
+    def start(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
+    ) -> Run:
         """As `kickoff_async`, but the handle is that of the run whether it streams or not."""
+        agreed = Terms(**terms)
         producer, spec = self._prepared()
         values = self._values(spec, inputs)
-        order = Order(spec, new_tasks(spec, batch=False), deadline=timeout or 0.0)
-        run = new_run(spec, values, key=idempotency_key)
+        tasks = new_tasks(spec, batch=False, priority=agreed.priority)
+        order = Order(spec, tasks, deadline=timeout or 0.0, terms=agreed)
+        run = new_run(spec, values, key=idempotency_key, terms=agreed)
         accepted = producer.store.runs.create(order, [run])[0]
         if accepted == run.id:
-            producer.publish(spec, [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after])
+            first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
+            producer.publish(spec, first, priority=agreed.priority)
         self._latest = accepted
         return self._run(accepted, producer)
 
@@ -147,6 +168,7 @@ class Crew(Member):
         return_exceptions: bool = False,
         max_in_flight: int | None = None,
         idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> list[Any]:
         """Run the crew once for each of the inputs, side by side over all workers, and wait for all of them.
 
@@ -156,6 +178,7 @@ class Crew(Member):
             max_in_flight: how many of the runs may be under way at once; default: a few for each slot of the workers.
             idempotency_key: the same key and crew give the same batch, however often this is called; a call whose
                 process died half-way is gone on with.
+            terms: as of `kickoff`; a budget is that of all the runs together.
 
         Raises:
             UsageError: the crew or one of the inputs is wrong; nothing was started.
@@ -166,8 +189,9 @@ class Crew(Member):
             return_exceptions=return_exceptions,
             max_in_flight=max_in_flight,
             idempotency_key=idempotency_key,
+            **terms,
         )
-        results: list[Any] = _watched(batch, batch.results)
+        results: list[Any] = watched(batch, batch.results)
         return results
 
     @without(lacking.OF_A_KICKOFF)
@@ -178,15 +202,17 @@ class Crew(Member):
         return_exceptions: bool = False,
         max_in_flight: int | None = None,
         idempotency_key: str = "",
+        **terms: Unpack[TermsGiven],
     ) -> Batch:
         """Start the crew once for each of the inputs and return at once, with the handle of the batch."""
         if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
             raise errors.InputsNotMapping(
                 argument="inputs", wanted="a list of dicts, one for each run", type=type(inputs).__name__
             )
+        agreed = Terms(**terms)
         producer, spec = self._prepared()
         values = self._values_of_each(spec, inputs)
-        batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight)
+        batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight, terms=agreed)
         return Batch(
             batch, producer, classes=self._classes(), finish=self._called_back, return_exceptions=return_exceptions
         )
@@ -217,7 +243,7 @@ class Crew(Member):
             ReplayMismatch: this is not the crew that ran; tells the difference.
         """
         run = self.replay_async(task_id, inputs, outputs=outputs)
-        output: CrewOutput = _watched(run, run.result)
+        output: CrewOutput = watched(run, run.result)
         return output
 
     def replay_async(
@@ -231,7 +257,9 @@ class Crew(Member):
         self._latest = run
         return self._run(run, producer)
 
-    def resume(self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None) -> CrewOutput:
+    def resume(
+        self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None, **budget: Unpack[BudgetGiven]
+    ) -> CrewOutput:
         """Let a run of this crew that failed, was cancelled or is paused go on where it stopped, and wait.
 
         Tasks that have ended stay as they are. If this crew is not the one that the run was started with any more, its
@@ -241,6 +269,7 @@ class Crew(Member):
             run_id: of the run, or its beginning.
             call_in_doubt: what becomes of a call of a tool that is not idempotent and was at work when its worker died:
                 make it again, or go on without it.
+            budget: a new one, `max_cost` (US dollars) or `max_tokens`; default: as it is.
 
         Raises:
             UnknownId, AmbiguousId: there is no such run.
@@ -251,8 +280,8 @@ class Crew(Member):
         run = self._run(find(producer, run_id, "run"), producer)
         record = run.record()
         spec = spec_to_resume_with(record, producer.store.runs.spec(record.spec), today, self.on_change)
-        run.resume(call_in_doubt=call_in_doubt, spec=spec)
-        output: CrewOutput = _watched(run, run.result)
+        run.resume(call_in_doubt=call_in_doubt, spec=spec, **budget)
+        output: CrewOutput = watched(run, run.result)
         return output
 
     def _own_task(self, given: str) -> Job | None:
@@ -363,15 +392,6 @@ class Crew(Member):
             changed = callback(output)
             output = output if changed is None else changed
         return output
-
-
-def _watched(handle: Run | Batch, wait: Callable[[], Any]) -> Any:
-    """Wait, and say where to find it again if the person at the keyboard stops waiting."""
-    try:
-        return wait()
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nThe {handle.kind} goes on without you. Back to it: crewq watch {handle.id}\n")
-        raise
 
 
 __all__ = ["Crew"]

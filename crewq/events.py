@@ -56,7 +56,7 @@ class RunPaused(Event):
 
 
 class RunResumed(Event):
-    """A person let it go on."""
+    """A person let it go on, or a new day's budget did."""
 
     type: Literal["run_resumed"] = "run_resumed"
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,19 +19,27 @@ from crewq.plan import new_tasks, task_id
 from crewq.producer import Producer
 from crewq.spec import CrewSpec
 from crewq.store import NewRun, Order
+from crewq.terms import DEFAULT_TENANT, Terms
 
 CHUNK = 250  # runs that one script accepts: a few milliseconds of Redis's time
 LEAST_WINDOW = 128  # runs of a batch under way where no worker is known yet: four for each slot of one
 
 
-def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "") -> NewRun:
-    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do."""
-    text = json.dumps([spec.digest(), inputs], sort_keys=True, ensure_ascii=False) if key else ""
+def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "", terms: Terms | None = None) -> NewRun:
+    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do, and for whom."""
+    about = [spec.digest(), inputs, *_whose(terms)]
+    text = json.dumps(about, sort_keys=True, ensure_ascii=False) if key else ""
     return _numbered(spec, str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
 
 
 def start_batch(
-    producer: Producer, spec: CrewSpec, inputs: Iterable[dict[str, Any]], *, key: str = "", window: int | None = None
+    producer: Producer,
+    spec: CrewSpec,
+    inputs: Iterable[dict[str, Any]],
+    *,
+    key: str = "",
+    window: int | None = None,
+    terms: Terms | None = None,
 ) -> str:
     """Accept a run for each of the inputs, and let the first of them go.
 
@@ -40,6 +49,7 @@ def start_batch(
         inputs: checked; read as they are needed, and never all held at once.
         key: makes it idempotent: the same key and crew go on with the same batch, wherever its producer died.
         window: how many runs may be under way at once; None: a few for each slot of the workers.
+        terms: for whom it is, how urgent, and what all its runs together may cost.
 
     Returns:
         The id of the batch.
@@ -49,16 +59,25 @@ def start_batch(
         KeyReused: the key names a batch of another crew.
     """
     store = producer.store
-    batch = store.batches.create(str(uuid.uuid4()), spec.name, key, _digest(spec.to_json()))
-    order = Order(spec, new_tasks(spec, batch=True), batch=batch, held=True)
+    terms = terms or Terms()
+    fingerprint = _digest("".join((spec.to_json(), *_whose(terms))))
+    batch = store.batches.create(str(uuid.uuid4()), spec.name, key, fingerprint, terms)
+    tasks = new_tasks(spec, batch=True, priority=terms.priority)
+    order = Order(spec, tasks, batch=batch, held=True, terms=replace(terms, max_cost=None, max_tokens=None))
     try:
         for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
             store.runs.create(order, chunk)
     except errors.UsageError:
         store.batches.abandon(batch)
         raise
-    producer.publish(spec, store.batches.open(batch, window or _window(producer)), batch=True)
+    first = store.batches.open(batch, window or _window(producer))
+    producer.publish(spec, first, batch=True, priority=terms.priority)
     return batch
+
+
+def _whose(terms: Terms | None) -> list[str]:
+    """What a kickoff's key stands for beside the work itself: the same key of another tenant is another kickoff's."""
+    return [terms.tenant] if terms and terms.tenant != DEFAULT_TENANT else []
 
 
 def _run_id(batch: str, item: int) -> str:

@@ -180,7 +180,7 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
         limits = llm.model_dump(include={"rpm", "tpm", "max_concurrency"})
         fallbacks = tuple(llm_spec(one, whose, settings) for one in llm.fallbacks)
-        return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, **limits)
+        return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, price=llm.price, **limits)
     return LLMSpec(model=llm or settings.default_model)
 
 

@@ -16,12 +16,11 @@ from typing import Any, TypeVar
 from celery import Celery
 
 from crewq import errors
-from crewq.agent import account_of, build_model, close_litellm, load_litellm
+from crewq.agent import Provider, account_of, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
 from crewq.hidden import Hidden
 from crewq.leases import Leases
-from crewq.model import Model
 from crewq.plan import publish
 from crewq.sandboxes import check
 from crewq.settings import Settings
@@ -71,7 +70,7 @@ class Host:
         self.draining = threading.Event()
         self._keys = keys if keys is not None else {}
         self._specs: dict[str, CrewSpec] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, Provider] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._opening = threading.Lock()
         self._guests: set[asyncio.Task[None]] = set()
@@ -142,7 +141,7 @@ class Host:
             self._specs[digest] = self.store.runs.spec(digest)
         return self._specs[digest]
 
-    def model(self, llm: LLMSpec) -> Model:
+    def model(self, llm: LLMSpec) -> Provider:
         """Who answers for `llm`.
 
         Raises:
@@ -185,17 +184,14 @@ class Host:
     def publish(self, jobs: tuple[Job, ...], *, urgent: bool = False) -> None:
         """Send the chains that begin with these jobs, of whatever runs. Those of a crew that this worker cannot read are
         left to one that can, and hold nobody else's up."""
-        for run, crew, batch in self._crews(jobs):
+        for head in self.store.runs.heads(sorted({job.run for job in jobs})):
             try:
-                spec = self.spec(crew)
+                spec = self.spec(head.spec)
             except (errors.SpecTooNew, errors.RecordBroken, errors.UnknownId) as error:
-                log.warning("the jobs of run %s are not sent: %s", run, error)
+                log.warning("the jobs of run %s are not sent: %s", head.run, error)
                 continue
-            publish(self.app, spec, [job for job in jobs if job.run == run], batch=batch, urgent=urgent)
-
-    def _crews(self, jobs: tuple[Job, ...]) -> list[tuple[str, str, bool]]:
-        heads = self.store.runs.heads(sorted({job.run for job in jobs}))
-        return [(head.run, head.spec, bool(head.batch)) for head in heads]
+            mine = [job for job in jobs if job.run == head.run]
+            publish(self.app, spec, mine, batch=bool(head.batch), urgent=urgent, priority=head.priority)
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from crewq import errors
 from crewq.assignment import Assignment, Done, carry_out, load
 from crewq.calls import NoLongerOurs, PersonNeeded
+from crewq.charges import OverBudget
 from crewq.host import Host
 from crewq.leases import Hold
 from crewq.limited import TurnFarOff
@@ -49,9 +50,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A person decides how the task goes on."""
+    """A person decides how the task goes on, or a day with a new budget."""
 
-    about: PersonNeeded
+    about: PersonNeeded | OverBudget
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
         return Failed(errors.TimeExceeded(seconds=host.app.conf.task_time_limit or 0, limit="Celery's time limit"))
     except (NoLongerOurs, CancelledError):  # a ShutDown of the pool is one too
         return Given() if hold.lost in (None, "stopping") else Lost()
-    except PersonNeeded as about:
+    except (PersonNeeded, OverBudget) as about:
         return SetAside(about)
     except TurnFarOff as until:
         return PutOff(until)
@@ -176,9 +177,12 @@ def _let_go(host: Host, job: Job, claim: Claim, outcome: Outcome) -> None:
     """Of a task that has not ended: who goes on with it, and when."""
     runs = host.store.runs
     match outcome:
-        case SetAside(about):
+        case SetAside(PersonNeeded() as about):
             log.info("task %s of run %s is set aside: %s", job.index, job.run, about.reason)
             runs.pause(job, claim.attempt, about.reason, about.call.id, about.draft)
+        case SetAside(OverBudget() as over):
+            log.info("task %s of run %s is set aside: %s", job.index, job.run, over.reason)
+            runs.pause(job, claim.attempt, over.reason, budget=over.kind)
         case PutOff(until):
             runs.postpone(job, claim.attempt, until.reason, delay=until.delay, demand=until.demand)
         case Given():

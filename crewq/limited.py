@@ -1,4 +1,5 @@
-"""A model within its limits: each call waits for its turn among those of all workers, and is settled when it has ended.
+"""A model within its limits and budgets: each call waits for its turn among those of all workers, and is settled when it
+has ended. What it costs is counted when its answer is written down.
 
 A short wait is waited out in place. For a long one the task is set back, and its worker does something else meanwhile: the
 turn is the call's in any attempt, and what was answered before is in the journal.
@@ -15,14 +16,15 @@ from functools import partial
 from typing import TypeVar
 
 from crewq import errors
-from crewq.agent import estimate, put_to
+from crewq.agent import put_to
 from crewq.agent.retry import FIRST_WAIT, LONGEST_WAIT_ASKED, TRIES
 from crewq.calls import Attempt, NoLongerOurs
+from crewq.charges import charge_for, over, tokens_of, unpriced, whose_is
 from crewq.host import Host
 from crewq.limits import Limit, limit_of, tightest
 from crewq.model import Features, ModelAnswer, ModelRequest, OnToken
 from crewq.spec import LLMSpec
-from crewq.store import Call, Demand, Turn
+from crewq.store import Call, Charge, Demand, Turn
 
 log = logging.getLogger("crewq.limited")
 Result = TypeVar("Result")
@@ -31,7 +33,7 @@ IN_PLACE = 3.0  # seconds: to set a task back and to take it up again costs abou
 ASK_AGAIN = 0.25  # seconds between two looks for a free slot
 NEXT_LOOK = 30.0  # seconds after which a task that was set back looks itself; it is called as soon as a slot is free
 SPREAD = 1.0  # seconds over which those who left a provider alone come back
-ANSWER_TOKENS = 500  # what an answer is taken to have, where `max_tokens` does not say: that of a page
+SETTLING = 5.0  # seconds after which a task looks again whether its budget has room, now that other calls have ended
 
 
 class TurnFarOff(BaseException):
@@ -85,19 +87,22 @@ class LimitedModel:
 
         Raises:
             TurnFarOff: not now.
+            OverBudget: not under this budget.
+            PriceUnknown: the budget is one of dollars, and nobody knows what a call costs.
             NoLongerOurs: this attempt lost its task.
             RateLimited: the provider refused this call too often, or wants to be left alone for too long.
             ModelError: as the model.
         """
         request = put_to(self._llm, request, self._asked)
         demands = self._demands(request)
-        turn = await self._turn(demands) if self._limited or self._attempt.slowed else None
+        charge = await self._charge(request)
+        turn = await self._turn(demands, charge) if self._limited or charge or self._attempt.slowed else None
         while True:
             try:
                 answer = await self._model.complete(request, on_token)
             except errors.RateLimited as refusal:
                 await self._refused(demands, turn, refusal)
-                turn = await self._turn(demands)
+                turn = await self._turn(demands, charge)
             except Exception:
                 self._settle(demands, turn, None)
                 raise
@@ -110,14 +115,23 @@ class LimitedModel:
         return bool(self._limit or self._more)
 
     def _demands(self, request: ModelRequest) -> tuple[Demand, ...]:
-        tokens = _tokens(request) if self._limit.tpm else 0
+        tokens = sum(tokens_of(request)) if self._limit.tpm else 0
         return (Demand(self._host.account(self._counted), self._limit, tokens), *self._more)
+
+    async def _charge(self, request: ModelRequest) -> Charge | None:
+        daily = self._attempt.daily
+        if daily is None:
+            return None
+        # The one behind another may have to be loaded, which takes seconds, and the event loop has none to give.
+        behind = partial(self._host.model, self._counted)
+        provider = await asyncio.to_thread(behind) if self._llm.behind else self._model
+        return charge_for(request, provider, daily)
 
     # -- a turn --------------------------------------------------------------------------------------------
 
-    async def _turn(self, demands: tuple[Demand, ...]) -> Turn:
+    async def _turn(self, demands: tuple[Demand, ...], charge: Charge | None) -> Turn:
         """Wait for it: here, if it comes soon or if another call of this attempt is under way."""
-        reserve = partial(self._host.store.limits.reserve, self._call, demands)
+        reserve = partial(self._host.store.limits.reserve, self._call, demands, charge)
         give_up = time.monotonic() + IN_PLACE
         with self._attempt.waiting():
             while True:
@@ -126,10 +140,20 @@ class LimitedModel:
                     return turn
                 if turn.word == "stop":
                     raise NoLongerOurs
+                self._heed(turn, charge)
                 pause = _pause(turn)
                 if time.monotonic() + pause > give_up and self._attempt.idle:
                     raise _far_off(turn, pause, demands)
                 await asyncio.sleep(min(pause, IN_PLACE))
+
+    def _heed(self, turn: Turn, charge: Charge | None) -> None:
+        """What a budget says that has no room, and none will come; but calls that are under way end first, and are kept."""
+        if turn.objection is None or charge is None:
+            return
+        if turn.objection.word == "unpriced":
+            raise unpriced(turn.objection, self._call)
+        if turn.objection.word == "over" and self._attempt.idle:
+            raise over(turn.objection, self._call, charge)
 
     # -- what came of it -----------------------------------------------------------------------------------
 
@@ -176,19 +200,16 @@ def _limit_of(host: Host, llm: LLMSpec) -> Limit:
     return tightest((own, limit_of(llm.model, host.settings.limits)))
 
 
-def _tokens(request: ModelRequest) -> int:
-    answer = request.options.get("max_completion_tokens") or request.options.get("max_tokens") or ANSWER_TOKENS
-    return estimate(request.messages, request.tools) + int(answer)
-
-
 def _pause(turn: Turn) -> float:
     """Seconds until it makes sense to ask again; when a provider was left alone, not all come back at the same moment."""
-    if turn.word == "full":
+    if turn.word in ("full", "refused"):
         return ASK_AGAIN
     return turn.seconds + random.uniform(0, SPREAD if turn.word == "pause" else 0.0)  # noqa: S311
 
 
 def _far_off(turn: Turn, pause: float, demands: Sequence[Demand]) -> TurnFarOff:
+    if turn.objection:
+        return TurnFarOff(f"waits for what calls under way will have taken of {whose_is(turn.objection)}", SETTLING)
     name = turn.scope.rpartition("@")[0]
     if turn.word == "full":
         full = next(one for one in demands if one.scope == turn.scope)

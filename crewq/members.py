@@ -42,7 +42,8 @@ KEY_FOUND = (
     "{where} holds what looks like a key, and a key never leaves this process. Set the provider's own variable where the "
     "workers run, or write a model of your own (BaseLLM) that reads the key there"
 )
-NOT_SENT = ("rpm", "tpm", "max_concurrency", "fallbacks")  # what crewq itself goes by
+PRICES = ("input_cost_per_token", "output_cost_per_token")
+NOT_SENT = ("rpm", "tpm", "max_concurrency", "fallbacks", *PRICES)  # what crewq itself goes by
 
 
 class LLM(Member):
@@ -64,6 +65,7 @@ class LLM(Member):
         max_concurrency: calls of it under way at once, likewise. CREWQ_LIMITS of the workers can set all three, too; of
             several, the least counts.
         fallbacks: models that are asked, one after the other, where this one fails for good or cannot be reached.
+        input_cost_per_token, output_cost_per_token: its price in US dollars, both or neither; default: as litellm knows it.
     """
 
     lacks = lacking.OF_AN_LLM
@@ -93,6 +95,21 @@ class LLM(Member):
     tpm: int | None = Field(default=None, ge=1)
     max_concurrency: int | None = Field(default=None, ge=1)
     fallbacks: list[str | LLM | BaseLLM] = Field(default_factory=list)
+    input_cost_per_token: float | None = Field(default=None, ge=0)
+    output_cost_per_token: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_price(self) -> Self:
+        if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
+            raise ValueError("a price is both: input_cost_per_token and output_cost_per_token")
+        return self
+
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """US dollars for a token of a question and for one of an answer, if they were given."""
+        if self.input_cost_per_token is None or self.output_cost_per_token is None:
+            return None
+        return self.input_cost_per_token, self.output_cost_per_token
 
     @field_validator("fallbacks")
     @classmethod

@@ -115,6 +115,10 @@ class BaseLLM(BaseModel, ABC):
         """What it can do; override it to say otherwise."""
         return Features()
 
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What a call costs in US dollars; None: nobody knows. Override it for runs with a budget of dollars."""
+        return None
+
     def call(self, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> str | ModelAnswer:
         """Answer the conversation: a text, or a `ModelAnswer` with tool calls and usage. Runs in a thread."""
         raise NotImplementedError(

@@ -16,6 +16,7 @@ from celery.canvas import Signature
 from crewq.app import PRIORITY_BATCH, PRIORITY_LATER, PRIORITY_SINGLE, PROBE_JOB, TASK_JOB
 from crewq.spec import CrewSpec
 from crewq.store import Job, NewTask
+from crewq.terms import Priority
 
 
 def task_id(run: str, index: int) -> str:
@@ -43,7 +44,12 @@ def segment(spec: CrewSpec, index: int) -> list[int]:
 
 
 def new_tasks(
-    spec: CrewSpec, *, batch: bool, kept: dict[int, int] | None = None, given: Iterable[int] = ()
+    spec: CrewSpec,
+    *,
+    batch: bool,
+    kept: dict[int, int] | None = None,
+    given: Iterable[int] = (),
+    priority: Priority = "normal",
 ) -> tuple[NewTask, ...]:
     """The tasks of a new run, as the store writes them.
 
@@ -52,6 +58,7 @@ def new_tasks(
         batch: whether the run is one of a batch.
         kept: tasks that take over an output, and the position in the parent run that they take it from.
         given: tasks whose output is given.
+        priority: of the run.
     """
     kept = kept or {}
     done = {*kept, *given}
@@ -62,18 +69,18 @@ def new_tasks(
             needs=sum(other not in done for other in task.after),
             wakes=wakes(spec, at),
             context=task.reads,
-            lane=f"{spec.queue}/{_priority(task.after, batch)}",
+            lane=f"{spec.queue}/{_priority(task.after, batch, priority)}",
             kept=kept.get(at),
         )
         for at, task in enumerate(spec.tasks)
     )
 
 
-def _priority(after: Sequence[int], batch: bool) -> int:
-    return PRIORITY_LATER if after else PRIORITY_BATCH if batch else PRIORITY_SINGLE
+def _priority(after: Sequence[int], batch: bool, priority: Priority) -> int:
+    return PRIORITY_LATER if after else (PRIORITY_BATCH if batch else PRIORITY_SINGLE)[priority]
 
 
-def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool) -> Signature[Any]:
+def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool, priority: Priority = "normal") -> Signature[Any]:
     """The job of one task. It carries ids and nothing else; its name in Flower is that of the crew and the task."""
     task = spec.tasks[job.index]
     return app.signature(
@@ -82,7 +89,7 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool) -> Signatur
         immutable=True,
         task_id=task_id(job.run, job.index),
         queue=spec.queue,
-        priority=_priority(task.after, batch),
+        priority=_priority(task.after, batch, priority),
         shadow=f"{spec.name}/{task.label}",
         argsrepr="",
         kwargsrepr="",
@@ -90,17 +97,34 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool) -> Signatur
     )
 
 
-def chain_from(app: Celery, spec: CrewSpec, job: Job, *, batch: bool = False, urgent: bool = False) -> Signature[Any]:
+def chain_from(
+    app: Celery,
+    spec: CrewSpec,
+    job: Job,
+    *,
+    batch: bool = False,
+    urgent: bool = False,
+    priority: Priority = "normal",
+) -> Signature[Any]:
     """The chain from a task to the end of its segment; an urgent one goes before what is new."""
-    signatures = [signature(app, spec, Job(job.run, index), batch=batch) for index in segment(spec, job.index)]
+    row = segment(spec, job.index)
+    signatures = [signature(app, spec, Job(job.run, at), batch=batch, priority=priority) for at in row]
     if urgent:
         signatures[0].set(priority=PRIORITY_LATER)
     return signatures[0] if len(signatures) == 1 else chain(*signatures, app=app)
 
 
-def publish(app: Celery, spec: CrewSpec, jobs: Iterable[Job], *, batch: bool = False, urgent: bool = False) -> None:
+def publish(
+    app: Celery,
+    spec: CrewSpec,
+    jobs: Iterable[Job],
+    *,
+    batch: bool = False,
+    urgent: bool = False,
+    priority: Priority = "normal",
+) -> None:
     """Send the chains that begin with these jobs; several of them as one Celery group."""
-    chains = [chain_from(app, spec, job, batch=batch, urgent=urgent) for job in jobs]
+    chains = [chain_from(app, spec, job, batch=batch, urgent=urgent, priority=priority) for job in jobs]
     with app.connection_for_write() as connection, app.amqp.Producer(connection, auto_declare=False) as producer:
         if len(chains) == 1:
             chains[0].apply_async(producer=producer)

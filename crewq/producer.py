@@ -21,6 +21,7 @@ from crewq.settings import Settings
 from crewq.spec import CrewSpec
 from crewq.states import TaskState
 from crewq.store import Job, Store
+from crewq.terms import Priority
 from crewq.waiter import Waiter
 
 log = logging.getLogger("crewq.producer")
@@ -58,14 +59,22 @@ class Producer:
         self._told: dict[str, Any] = {}
         self._stop = stop
 
-    def publish(self, spec: CrewSpec, jobs: Iterable[Job], *, batch: bool = False, urgent: bool = False) -> None:
+    def publish(
+        self,
+        spec: CrewSpec,
+        jobs: Iterable[Job],
+        *,
+        batch: bool = False,
+        urgent: bool = False,
+        priority: Priority = "normal",
+    ) -> None:
         """Send the chains that begin with these jobs.
 
         A message that cannot be sent is not lost with that: the task is ready in the store, and a worker's sweeper sends
         it as soon as the broker is there.
         """
         try:
-            publish(self.app, spec, jobs, batch=batch, urgent=urgent)
+            publish(self.app, spec, jobs, batch=batch, urgent=urgent, priority=priority)
         except (KombuError, OSError) as error:
             log.warning("the broker does not answer, so the workers will send these jobs themselves: %s", error)
 

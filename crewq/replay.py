@@ -73,10 +73,11 @@ def start_replay(
     run = str(uuid.uuid4())
     order = Order(
         spec=crew,
-        tasks=new_tasks(crew, batch=False, kept=kept, given=given),
+        tasks=new_tasks(crew, batch=False, kept=kept, given=given, priority=parent.terms.priority),
         parent=parent.id,
         from_task=parent.tasks[job.index].id,
         edited=tuple(parent.tasks[at].id for at in edited),
+        terms=parent.terms,
     )
     new = NewRun(
         id=run,
@@ -87,7 +88,7 @@ def start_replay(
     producer.store.runs.create(order, [new])
     done = {*kept, *given}
     first = [at for at in range(len(crew.tasks)) if at not in done and done.issuperset(crew.tasks[at].after)]
-    producer.publish(crew, [Job(run, at) for at in first])
+    producer.publish(crew, [Job(run, at) for at in first], priority=parent.terms.priority)
     return run, crew
 
 

@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 from pydantic import BaseModel, ValidationError
 
 from crewq import errors
+from crewq.budgets import Budget
 from crewq.events import Event
 from crewq.handle import Handle
 from crewq.outputs import CrewOutput, TaskOutput
@@ -20,6 +21,7 @@ from crewq.producer import Producer
 from crewq.spec import PLAN_KEY, CrewSpec
 from crewq.states import RunState, TaskState
 from crewq.store import Job, RunRecord, TaskRecord
+from crewq.terms import check_budget
 
 READ_SECONDS = 2.0  # how long one read of a run's events waits
 
@@ -159,18 +161,31 @@ class Run(Handle[CrewOutput]):
 
     # -- changing it ---------------------------------------------------------------------------------------
 
-    def resume(self, *, call_in_doubt: Literal["retry", "skip"] | None = None, spec: CrewSpec | None = None) -> Run:
+    def resume(
+        self,
+        *,
+        call_in_doubt: Literal["retry", "skip"] | None = None,
+        spec: CrewSpec | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Run:
         """Go on where it stopped, if it is paused, failed or cancelled: the same run, with all that it has paid for.
 
         Args:
             call_in_doubt: what becomes of a call of a tool that is not idempotent and was at work when its worker died:
                 make it again, or go on without it.
             spec: the crew to go on with, of the same tasks; None: the crew as it was stored (`Crew.resume` gives its own).
+            max_cost: a new budget in US dollars for all of the run: what it has spent counts. None: as it is.
+            max_tokens: likewise, in tokens.
 
         Raises:
             NotNow: it is under way, has completed, or has a call in doubt and nothing was decided.
+            BudgetTooSmall: as much as the new budget is spent already.
+            InvalidField: that is no budget.
         """
-        self._publish(self._producer.store.runs.resume(self.id, call_in_doubt or "", spec), urgent=True)
+        check_budget(max_cost, max_tokens)
+        budget = Budget(max_cost, max_tokens)
+        self._publish(self._producer.store.runs.resume(self.id, call_in_doubt or "", spec, budget), urgent=True)
         return self
 
     def questions(self) -> tuple[TaskRecord, ...]:
@@ -224,7 +239,8 @@ class Run(Handle[CrewOutput]):
         runs = self._producer.store.runs
         for head in runs.heads(sorted({job.run for job in jobs})):
             mine = [job for job in jobs if job.run == head.run]
-            self._producer.publish(runs.spec(head.spec), mine, batch=bool(head.batch), urgent=urgent)
+            batch = bool(head.batch)
+            self._producer.publish(runs.spec(head.spec), mine, batch=batch, urgent=urgent, priority=head.priority)
 
 
 class Events:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from crewq import errors
+from crewq.budgets import TenantBudget, read_budgets
 from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
 from crewq.sandboxes import SANDBOXES
@@ -52,6 +53,7 @@ class Settings:
         heartbeat_file: what a worker touches for as long as it is fit to work; None: nothing.
         retention: how long runs are kept.
         limits: what models may be asked, over all workers together.
+        budgets: what tenants may spend in a day.
         at_home: whether `redis_url` is that of the embedded server.
     """
 
@@ -74,6 +76,7 @@ class Settings:
     heartbeat_file: Path | None = None
     retention: Retention = field(default_factory=Retention)
     limits: tuple[ModelLimit, ...] = ()
+    budgets: tuple[TenantBudget, ...] = ()
     at_home: bool = False
 
     @classmethod
@@ -109,6 +112,7 @@ class Settings:
                 cancelled=read.days("CREWQ_KEEP_CANCELLED_DAYS", standard.retention.cancelled),
             ),
             limits=read_limits(environ.get("CREWQ_LIMITS", ""), "CREWQ_LIMITS"),
+            budgets=read_budgets(environ.get("CREWQ_BUDGETS", ""), "CREWQ_BUDGETS"),
         )
 
     def with_(self, **changes: Any) -> Settings:

@@ -51,6 +51,7 @@ class LLMSpec(Frozen):
         fields: its fields.
         behind: the model that this one stands before, if it is a `Front`.
         rpm, tpm, max_concurrency: the limits of it that all workers together keep to.
+        price: US dollars for a token of a question and for one of an answer; None: as litellm knows it.
         fallbacks: which models to ask, one after the other, where it fails.
     """
 
@@ -62,6 +63,7 @@ class LLMSpec(Frozen):
     rpm: int | None = None
     tpm: int | None = None
     max_concurrency: int | None = None
+    price: tuple[float, float] | None = None
     fallbacks: tuple[LLMSpec, ...] = ()
 
     @property

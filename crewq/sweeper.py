@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from contextlib import suppress
 
 from crewq import errors
 from crewq.host import Host
@@ -60,6 +61,13 @@ class Sweeper:
             publish_probe(self._host.app, lane, now)
         for run in found.unsaid:
             say(self._host, run)
+        for run in found.renewed:
+            self._renew(run)
+
+    def _renew(self, run: str) -> None:
+        """Let a run go on that was paused over its tenant's budget of a day that is over."""
+        with suppress(errors.NotNow, errors.UnknownId):  # it waits for something else too, or is gone
+            self._host.publish(self._host.store.runs.resume(run), urgent=True)
 
 
 __all__ = ["GRACE", "PERIOD", "Sweeper"]

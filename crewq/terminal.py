@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from crewq import errors
+from crewq.batch import Batch
 from crewq.events import TaskPaused
 from crewq.outputs import CrewOutput
 from crewq.run import Run
@@ -16,6 +19,15 @@ ASK = "Press Enter if that will do, or say what to change: "
 def somebody_is_there() -> bool:
     """Whether this process talks with a person: what it reads and what it writes is a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def watched(handle: Run | Batch, wait: Callable[[], Any]) -> Any:
+    """Wait, and say where to find it again if the person at the keyboard stops waiting."""
+    try:
+        return wait()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nThe {handle.kind} goes on without you. Back to it: crewq watch {handle.id}\n")
+        raise
 
 
 def attend(run: Run) -> CrewOutput:
@@ -52,4 +64,4 @@ def told(task: TaskRecord) -> str:
     return f"The task {task.name!r} has this answer{f' by {draft.agent}' if draft else ''}:\n\n{draft}\n"
 
 
-__all__ = ["ASK", "attend", "somebody_is_there", "told"]
+__all__ = ["ASK", "attend", "somebody_is_there", "told", "watched"]

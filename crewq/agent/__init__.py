@@ -4,7 +4,7 @@ from crewq.agent.brief import Answer, Brief, Step
 from crewq.agent.delegation import Coworker, Delegation, Equipment, delegation_tools
 from crewq.agent.fallback import FallbackModel, put_to
 from crewq.agent.guardrails import Guardrails, Judge, Verdict, judged_by
-from crewq.agent.llm import LiteLLMModel, account_of, build_model, close_litellm, load_litellm
+from crewq.agent.llm import LiteLLMModel, Provider, account_of, build_model, close_litellm, load_litellm
 from crewq.agent.loop import OnStep, perform
 from crewq.agent.mcp_client import Connection, McpTool, Offer, load_mcp
 from crewq.agent.prompts import planned
@@ -29,6 +29,7 @@ __all__ = [
     "McpTool",
     "Offer",
     "OnStep",
+    "Provider",
     "RetryingModel",
     "Step",
     "ToolResult",

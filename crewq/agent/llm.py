@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 from pydantic import ValidationError
@@ -52,7 +52,7 @@ async def close_litellm() -> None:
     litellm.in_memory_llm_clients_cache.flush_cache()
 
 
-def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model:
+def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Provider:
     """Who answers for `llm`: litellm, or the user's own class.
 
     Args:
@@ -68,7 +68,7 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Model
         return LiteLLMModel(llm, key)
     kind = imports.resolve(llm.reference, _is_model_class, "a subclass of crewq.BaseLLM")
     try:
-        model: Model = kind(**llm.fields) if llm.behind is None else kind(of=llm.behind, **llm.fields)
+        model: BaseLLM = kind(**llm.fields) if llm.behind is None else kind(of=llm.behind, **llm.fields)
     except ValidationError as error:
         raise errors.ModelUnknown(
             model=llm.model, reason=f"{llm.reference} does not accept its fields: {error}"
@@ -133,6 +133,22 @@ class LiteLLMModel:
             context_window=known.get("max_input_tokens"),
         )
 
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What a call costs in US dollars, by the price that was given or litellm's; None: nobody knows."""
+        if self._llm.price:
+            asked, answered = self._llm.price
+            return prompt_tokens * asked + completion_tokens * answered
+        litellm = load_litellm()
+        try:
+            known = litellm.model_cost[litellm.get_model_info(self._llm.model)["key"]]
+            parts = litellm.cost_per_token(
+                model=self._llm.model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+            )
+        except _foreign(litellm):
+            return None
+        free = known.get("input_cost_per_token") == 0  # as it says; of what it has no price for, litellm says 0 too
+        return sum(parts) or (0.0 if free else None)
+
     async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
         """Answer `request`, in one call.
 
@@ -149,13 +165,21 @@ class LiteLLMModel:
                 response = await (
                     _streamed(litellm, arguments, on_token, deadlines) if on_token else litellm.acompletion(**arguments)
                 )
-            return _read(litellm, request.model, response)
+            return self._read(litellm, request.model, response)
         except errors.ModelError:
             raise
         except TimeoutError:
             raise errors.ModelTimeout(model=request.model, reason=f"no answer within {within:g} s.") from None
         except _foreign(litellm) as error:
             raise translate(error, request.model, self._key) from None
+
+    def _read(self, litellm: Any, model: str, response: Any) -> ModelAnswer:
+        answer = _read(litellm, model, response)
+        if not self._llm.price:
+            return answer
+        used = answer.usage
+        cost = self.price(used.prompt_tokens, used.completion_tokens)
+        return answer.model_copy(update={"usage": used.model_copy(update={"cost": cost, "unpriced_requests": 0})})
 
     def _arguments(self, litellm: Any, request: ModelRequest, deadlines: Deadlines) -> dict[str, Any]:
         options = {name: value for name, value in request.options.items() if name not in ("stream", *DEADLINES)}
@@ -280,4 +304,6 @@ def _cost(litellm: Any, model: str, response: Any) -> float | None:
         return None
 
 
-__all__ = ["LiteLLMModel", "account_of", "build_model", "close_litellm", "load_litellm"]
+Provider: TypeAlias = LiteLLMModel | BaseLLM  # who answers in the end: a provider's model, or the user's own
+
+__all__ = ["LiteLLMModel", "Provider", "account_of", "build_model", "close_litellm", "load_litellm"]

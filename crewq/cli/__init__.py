@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look at runs": {
         "runs": ("runs", "List runs, the newest first."),
         "show": ("runs", "Tell the whole story of a run."),
+        "costs": ("costs", "Add up what was spent, by day, tenant, crew or model."),
         "watch": ("watch", "Follow a run or a batch live."),
         "log-tasks-outputs": ("runs", "Print each task's id and output."),
         "cancel": ("runs", "End a run or a batch now."),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,33 +15,41 @@ from crewq.batch import Batch
 from crewq.cli.lookup import look_up
 from crewq.cli.options import as_json, print_json
 from crewq.cli.phrases import ago, counted, duration, money, seconds_between, tokens
-from crewq.cli.story import Story, run_facts
+from crewq.cli.story import Story, run_facts, terms_of
 from crewq.producer import Producer, connect
 from crewq.run import Run
 from crewq.states import RunState
 from crewq.store import RunRecord
+from crewq.terms import DEFAULT_TENANT
 
 PAGE = 100  # runs that are read at a time
 
 
 @click.command()
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only those in this state.")
+@click.option("--tenant", metavar="NAME", help="Only those of this tenant.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @as_json
-def runs(state: str | None, limit: int, as_json: bool) -> None:
+def runs(state: str | None, tenant: str | None, limit: int, as_json: bool) -> None:
     """List runs, the newest first.
 
     \b
-    Example: crewq runs --state failed --limit 5
+    Examples:
+      crewq runs --state failed --limit 5
+      crewq runs --tenant acme
     """
     producer = connect(work=False)
-    found = list(islice((run for run in _newest(producer) if state in (None, run.state.value)), limit))
+    wanted = (
+        run for run in _newest(producer) if state in (None, run.state.value) and tenant in (None, run.terms.tenant)
+    )
+    found = list(islice(wanted, limit))
     if as_json:
         print_json([run_facts(run) for run in found])
     elif found:
         _print_table(found)
     else:
-        click.echo(f"There is no run{f' that is {state}' if state else ''} in {producer.given.where}.", err=True)
+        which = f"{f' that is {state}' if state else ''}{f' of the tenant {tenant}' if tenant else ''}"
+        click.echo(f"There is no run{which} in {producer.given.where}.", err=True)
 
 
 def _newest(producer: Producer) -> Iterator[RunRecord]:
@@ -51,12 +60,14 @@ def _newest(producer: Producer) -> Iterator[RunRecord]:
 
 
 def _print_table(found: list[RunRecord]) -> None:
-    rows = [("RUN", "STATE", "CREW", "CREATED", "TOOK", "TOKENS", "COST", "")]
+    tenants = any(run.terms.tenant != DEFAULT_TENANT for run in found)  # few installations have several
+    rows = [("RUN", "STATE", "CREW", *(["TENANT"] if tenants else []), "CREATED", "TOOK", "TOKENS", "COST", "")]
     for run in found:
         took = duration(seconds_between(run.started, run.ended))
         note = "replay" if run.parent else f"batch {run.batch[:8]}" if run.batch else ""
         cost = money(run.usage)
-        rows.append((run.id, run.state.value, run.crew, ago(run.created), took, tokens(run.usage), cost, note))
+        whose = (run.terms.tenant,) if tenants else ()
+        rows.append((run.id, run.state.value, run.crew, *whose, ago(run.created), took, tokens(run.usage), cost, note))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
@@ -85,17 +96,20 @@ def _show_batch(producer: Producer, batch: str, as_json: bool) -> None:
     about = producer.store.batches.read(batch)
     found = producer.store.runs.overview(producer.store.batches.runs(batch))
     if as_json:
-        facts = {
+        facts: dict[str, Any] = {
             "total": about.total,
             "completed": about.completed,
             "failed": about.failed,
             "cancelled": about.cancelled,
         }
+        facts = {"tenant": about.terms.tenant, "priority": about.terms.priority, **facts}
         return print_json({"batch": batch, "crew": about.crew, **facts, "runs": [run_facts(run) for run in found]})
     click.echo(
         f"Batch {batch} of the crew {about.crew!r}: {counted(about.total, 'run')}, "
         f"{about.completed} completed, {about.failed} failed, {about.cancelled} cancelled"
     )
+    if terms := terms_of(about):
+        click.echo(f"  {terms}")
     return _print_table(found)
 
 

@@ -14,7 +14,17 @@ from crewq.cli.crews import load_crew
 from crewq.cli.exits import ENDED_BADLY
 from crewq.cli.inputs import read_inputs, read_pairs, read_texts
 from crewq.cli.lookup import look_up
-from crewq.cli.options import as_json, input_file, no_progress, print_json, some_inputs
+from crewq.cli.options import (
+    as_json,
+    input_file,
+    max_cost,
+    max_tokens,
+    no_progress,
+    print_json,
+    priority,
+    some_inputs,
+    tenant,
+)
 from crewq.cli.story import Story
 from crewq.cli.watch import ended_well, follow
 from crewq.crew import Crew
@@ -30,17 +40,23 @@ from crewq.store import Job
 @some_inputs
 @input_file
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which the run ends failed.")
+@tenant
+@priority
+@max_cost
+@max_tokens
 @no_progress
 @as_json
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     crew: str,
     pairs: tuple[str, ...],
     file: Path | None,
     timeout: float | None,
     no_progress: bool,
     as_json: bool,
+    **terms: Any,
 ) -> None:
     """Run a crew, and print its output. A list of inputs makes one run for each, side by side.
 
@@ -54,14 +70,15 @@ def run(
     """
     found = load_crew(crew)
     inputs = read_inputs(pairs, file)
+    given: Any = {name: value for name, value in terms.items() if value is not None}
     check_given(found, inputs)
     handle: Run | Batch
     if isinstance(inputs, list):
         if timeout:
             raise click.BadOptionUsage("timeout", "--timeout is for a single run, and the file holds a list of inputs.")
-        handle = found.kickoff_for_each_async(inputs, return_exceptions=True)
+        handle = found.kickoff_for_each_async(inputs, return_exceptions=True, **given)
     else:
-        handle = found.start(inputs or None, timeout=timeout)
+        handle = found.start(inputs or None, timeout=timeout, **given)
     finish(ctx, handle, quiet=no_progress, as_json=as_json)
 
 
@@ -109,24 +126,43 @@ def replay(
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN|BATCH")
 @click.option("--retry-call", "decision", flag_value="retry", help="Make a call that is in doubt again.")
 @click.option("--skip-call", "decision", flag_value="skip", help="Go on without a call that is in doubt.")
+@max_cost
+@max_tokens
 @no_progress
 @as_json
 @click.pass_context
 def resume(
-    ctx: click.Context, run: str, decision: Literal["retry", "skip"] | None, no_progress: bool, as_json: bool
+    ctx: click.Context,
+    run: str,
+    decision: Literal["retry", "skip"] | None,
+    max_cost: float | None,
+    max_tokens: int | None,
+    no_progress: bool,
+    as_json: bool,
 ) -> None:
     """Let a run that failed, was cancelled or is paused go on where it stopped: what it has paid for is not paid again.
 
+    Of a batch, those of its runs that are paused. A new budget is for all of it: what it has spent counts.
+
     \b
-    Example: crewq resume 3f2a
+    Examples:
+      crewq resume 3f2a
+      crewq resume 3f2a --budget 5
     """
     producer = connect()
-    handle = Run(look_up(producer, run, "run")[0], producer)
-    _lend(producer, handle.id)
-    finish(ctx, handle.resume(call_in_doubt=decision), quiet=no_progress, as_json=as_json)
+    name, kind, _ = look_up(producer, run, "run", "batch")
+    handle: Run | Batch
+    if kind == "batch":
+        handle = Batch(name, producer)
+        _lend(producer, handle.runs[0].id)
+        handle.resume(max_cost=max_cost, max_tokens=max_tokens)
+    else:
+        _lend(producer, name)
+        handle = Run(name, producer).resume(call_in_doubt=decision, max_cost=max_cost, max_tokens=max_tokens)
+    finish(ctx, handle, quiet=no_progress, as_json=as_json)
 
 
 def check_given(crew: Crew, inputs: Any) -> None:

@@ -12,8 +12,9 @@ from crewq.outputs import UsageMetrics
 from crewq.producer import Producer
 from crewq.spec import CrewSpec
 from crewq.states import TaskState
-from crewq.store import RunRecord, TaskRecord
+from crewq.store import BatchRecord, RunRecord, TaskRecord
 from crewq.template import interpolate
+from crewq.terms import DEFAULT_TENANT
 
 
 class Story:
@@ -91,6 +92,8 @@ class Story:
             yield f"  a replay of run {record.parent}, from task {record.from_task}"
         if record.batch:
             yield f"  number {record.item + 1} of batch {record.batch}"
+        if terms := terms_of(record):
+            yield f"  {terms}"
         for name, value in record.inputs.items():
             yield f"  {name} = {json.dumps(value, ensure_ascii=False)}"
         for task in record.tasks:
@@ -152,6 +155,10 @@ def run_facts(record: RunRecord) -> dict[str, Any]:
         "parent": record.parent,
         "from_task": record.from_task,
         "edited": list(record.edited),
+        "tenant": record.terms.tenant,
+        "priority": record.terms.priority,
+        "max_cost": record.terms.max_cost,
+        "max_tokens": record.terms.max_tokens,
         "inputs": record.inputs,
         "created": record.created.isoformat(),
         "started": record.started.isoformat() if record.started else None,
@@ -162,6 +169,16 @@ def run_facts(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def terms_of(record: RunRecord | BatchRecord) -> str:
+    """The terms that are not the usual ones, in words."""
+    terms = record.terms
+    said = [f"tenant {terms.tenant}"] if terms.tenant != DEFAULT_TENANT else []
+    said += [f"priority {terms.priority}"] if terms.priority != "normal" else []
+    said += [f"budget ${terms.max_cost:g}"] if terms.max_cost is not None else []
+    said += [f"budget {counted(terms.max_tokens, 'token')}"] if terms.max_tokens is not None else []
+    return ", ".join(said)
+
+
 def _used(usage: UsageMetrics, divider: str = ", ") -> str:
     return f"{divider}{tokens(usage)} tokens, {money(usage)}"
 
@@ -170,4 +187,4 @@ def _indented(text: str, by: str) -> Iterator[str]:
     return (by + line for line in text.splitlines())
 
 
-__all__ = ["Story", "run_facts"]
+__all__ = ["Story", "run_facts", "terms_of"]

@@ -16,6 +16,7 @@
     │   ├── NotPortable                      something that cannot travel to a worker
     │   ├── ReplayMismatch                   today's crew is not the one that ran
     │   ├── NotNow                           the run's state does not allow it
+    │   ├── BudgetTooSmall                   a new budget that is no more than what was spent
     │   ├── KeyReused                        an idempotency key that named another kickoff
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
     │   ├── FlowerExposed                    Flower for other machines, without a password
@@ -29,7 +30,7 @@
     ├── TaskError                            what ends one task in a worker
     │   ├── ModelError                       ModelRefused, ModelUnknown, KeyMissing, KeyRejected, RateLimited,
     │   │                                    ModelUnavailable, ModelTimeout, ContextTooLong, AnswerUnusable,
-    │   │                                    NotRecorded, RecordingUnusable
+    │   │                                    NotRecorded, RecordingUnusable, PriceUnknown
     │   ├── ReferenceRefused                 a name that this worker may not load, or that is not of its kind
     │   ├── ToolBroken                       a tool that cannot be built
     │   ├── McpRefused                       a server of tools that this worker may not, or cannot, use

@@ -55,6 +55,12 @@ class ModelTimeout(ModelError):
     retryable = True
 
 
+class PriceUnknown(ModelError):
+    """The price of the model {model} is not known, and {whose} is one of US dollars, so nobody can tell what a call would
+    leave of it, and none is made. Give the budget in tokens (max_tokens), or say the price, in US dollars:
+    LLM({model!r}, input_cost_per_token=..., output_cost_per_token=...); a model of your own has a method `price`."""
+
+
 class ContextTooLong(ModelError):
     """The conversation is longer than the model {model} can read: {reason}
     Use a model with a larger context, shorten the inputs, or set respect_context_window=True to have it summarised."""
@@ -172,6 +178,7 @@ __all__ = [
     "OutputFileRefused",
     "OutputFileUnwritable",
     "OutputInvalid",
+    "PriceUnknown",
     "RateLimited",
     "RecordingUnusable",
     "ReferenceRefused",

@@ -148,9 +148,13 @@ class NotNow(UsageError):
     """The run {run} is {state}, so it cannot be {verb}. {advice}"""
 
 
+class BudgetTooSmall(UsageError):
+    """The {kind} {id} has spent {spent} already, and the new budget is no more than that. Give it a larger one."""
+
+
 class KeyReused(UsageError):
-    """The idempotency key {key!r} already names the run {run}, which was started with another crew or other inputs.
-    Use a new key for new work, or the same crew and inputs to get that run back."""
+    """The idempotency key {key!r} already names the run {run}, which was started with another crew or other inputs, or for
+    another tenant. Use a new key for new work, or the same crew and inputs to get that run back."""
 
 
 class SettingInvalid(UsageError):
@@ -216,6 +220,7 @@ class NestedKickoff(UsageError):
 
 __all__ = [
     "AgentMissing",
+    "BudgetTooSmall",
     "ConditionMisplaced",
     "ConfigBroken",
     "ConfigMissing",

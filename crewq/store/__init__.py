@@ -14,8 +14,9 @@ from crewq.store.batches import Batches
 from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE, Ends
 from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
-from crewq.store.limits import Demand, Limits, Turn
+from crewq.store.limits import Charge, Demand, Limits, Objection, Turn
 from crewq.store.listing import Listing, Span
+from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
@@ -62,6 +63,7 @@ class Store:
         self.limits = Limits(self._verbs)
         self.listing = Listing(self._verbs)
         self.audit = Audit(self._verbs)
+        self.costs = Costs(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -110,10 +112,13 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 
 __all__ = [
+    "NO_BUDGET",
     "Action",
     "BatchRecord",
     "Call",
+    "Charge",
     "Claim",
+    "Cost",
     "Demand",
     "Ending",
     "Ends",
@@ -125,6 +130,7 @@ __all__ = [
     "Listing",
     "NewRun",
     "NewTask",
+    "Objection",
     "Order",
     "RunRecord",
     "Runs",

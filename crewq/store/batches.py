@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from crewq import errors
+from crewq.budgets import Budget
 from crewq.states import RunState
+from crewq.store.money import raised, spent_already
 from crewq.store.orders import Job
 from crewq.store.records import BatchRecord
 from crewq.store.verbs import Verbs
+from crewq.terms import Terms
 
 
 class Batches:
@@ -17,13 +21,14 @@ class Batches:
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
 
-    def create(self, batch: str, crew: str, key: str = "", fingerprint: str = "") -> str:
+    def create(self, batch: str, crew: str, key: str = "", fingerprint: str = "", terms: Terms | None = None) -> str:
         """Begin a batch; answers its id, or that of the one that `key` already names.
 
         Raises:
             KeyReused: the key names a batch of another crew.
         """
-        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint)
+        given = json.dumps((terms or Terms()).fields())
+        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint, terms=given)
         known, _, of = answer.partition("|")
         if of and of != fingerprint:
             raise errors.KeyReused(key=key, run=known)
@@ -47,6 +52,19 @@ class Batches:
         if not fields:
             raise errors.UnknownId(kind="batch", id=batch, where=self._verbs.where)
         return BatchRecord.read(batch, fields)
+
+    def raise_budget(self, batch: str, budget: Budget) -> None:
+        """Give a batch a new budget; what it leaves open stays as it is.
+
+        Raises:
+            UnknownId: there is no such batch.
+            BudgetTooSmall: as much as that is spent already.
+        """
+        word, *spent = self._verbs.raise_batch(batch=batch, **raised(budget))
+        if word == "gone":
+            raise errors.UnknownId(kind="batch", id=batch, where=self._verbs.where)
+        if word == "spent":
+            raise spent_already("batch", batch, spent)
 
     def runs(self, batch: str) -> list[str]:
         """The ids of its runs, in the order of the inputs."""

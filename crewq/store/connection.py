@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from crewq import errors
 from crewq.settings import Settings
-from crewq.store.keys import ACTIONS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
+from crewq.store.keys import ACTIONS_KEPT, COSTS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
 from crewq.store.redo import Redo
 from crewq.store.scripts import assemble
 
@@ -92,6 +92,7 @@ class Connection:
             "events_kept": EVENTS_KEPT,
             "ends_kept": ENDS_KEPT,
             "actions_kept": ACTIONS_KEPT,
+            "costs_kept": COSTS_KEPT,
             "probe_ms": PROBE_MS,
             "heal_ms": HEAL_MS,
             "silence_ms": SILENCE_MS,

@@ -10,10 +10,16 @@ its keys in one atomic step, also on a Redis Cluster.
 | run:<id>:task:<index>    | hash   | a task of it: state, attempt, owner, output, error | with its run                   |
 | run:<id>:journal         | hash   | every model and tool call, by digest and ordinal   | with its run                   |
 | run:<id>:events          | stream | what happened, one terminal event                  | with its run                   |
-| batch:<id>               | hash   | counters of a batch                                | renewed as its runs end        |
+| run:<id>:reserved        | hash   | what its calls under way may cost, under a budget  | with its run                   |
+| batch:<id>               | hash   | counters of a batch, its budget, what it has used  | renewed as its runs end        |
 | batch:<id>:runs          | list   | its runs in the order of the inputs                | with its batch                 |
 | batch:<id>:held          | list   | those not yet released to the workers              | with its batch                 |
 | batch:<id>:ended         | stream | its runs as they end                               | with its batch                 |
+| batch:<id>:reserved      | hash   | what calls under way of its runs may cost          | with its batch                 |
+| costs:<day>:<tenant>     | hash   | calls, tokens and dollars by crew and model        | 400 days                       |
+| costs                    | zset   | which of these there are                           | likewise                       |
+| reserved:<day>:<tenant>  | hash   | what calls under way may cost, of a day's budget   | two days                       |
+| renewals                 | zset   | runs paused over a day's budget, by the next day   | an entry: while it is paused   |
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
 | ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
 | runs, batches            | zset   | ids by time of creation                            | likewise                       |
@@ -46,6 +52,7 @@ from __future__ import annotations
 UNFINISHED = 90 * 86_400  # seconds that a run may wait for a worker or a person before it is forgotten
 EVENTS_KEPT = 10_000  # events of one run; tokens are the first to go
 ACTIONS_KEPT = 10_000  # entries of what people did
+COSTS_KEPT = 400 * 86_400  # seconds that the costs of a day are kept: so a year can be compared with the one before
 ENDS_KEPT = 100_000  # ends in the feed that wakes waiting handles; who falls behind reads the states instead
 
 
@@ -82,9 +89,13 @@ class Keys:
     def batch_ended(self, batch: str) -> str:
         return f"{self.prefix}batch:{batch}:ended"
 
+    def costs(self, day: int, tenant: str) -> str:
+        """The costs of a day, which is counted from 1970 on."""
+        return f"{self.prefix}costs:{day}:{tenant}"
+
     def named(self, name: str) -> str:
         """One of the keys of which there is only one."""
         return f"{self.prefix}{name}"
 
 
-__all__ = ["ACTIONS_KEPT", "ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]
+__all__ = ["ACTIONS_KEPT", "COSTS_KEPT", "ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]

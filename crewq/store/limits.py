@@ -1,12 +1,14 @@
-"""Limits over the whole fleet: calls and tokens per minute, calls at once, and a provider that wants to be left alone."""
+"""What holds a call up, over the whole fleet: limits of models, a provider that wants to be left alone, and budgets."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from crewq.budgets import Budget
 from crewq.limits import Limit
 from crewq.store.journal import Call
 from crewq.store.orders import Job
@@ -28,16 +30,65 @@ class Demand:
     tokens: int = 0
 
 
+NANO = 1_000_000_000  # billionths, in which dollars are counted: so sums are exact
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a call asks of the budgets that it stands under.
+
+    Fields:
+        cost: an estimate of what it costs, in US dollars; None: nobody knows.
+        tokens: an estimate of what it uses.
+        daily: what the tenant may spend today. The budgets of the run and of its batch are kept with these.
+    """
+
+    cost: float | None
+    tokens: int
+    daily: Budget
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a budget does not let a call go.
+
+    Fields:
+        word: `held`: there is room once other calls have ended for less than they reserved; `over`: there is none;
+            `unpriced`: the budget is one of money, and nobody knows what the call costs.
+        kind: whose budget: a `run`'s, a `batch`'s, or a `tenant`'s of the day.
+        name: the id, or the tenant.
+        what: `cost`, in US dollars, or `tokens`.
+        spent: how much was spent, of
+        budget: so much.
+    """
+
+    word: Literal["held", "over", "unpriced"]
+    kind: Literal["run", "batch", "tenant"]
+    name: str
+    what: Literal["cost", "tokens"]
+    spent: float
+    budget: float
+
+    @classmethod
+    def read(cls, answer: Sequence[str]) -> Objection:
+        """What the store answers."""
+        word, kind, name, what, spent, budget = answer
+        unit = NANO if what == "cost" else 1
+        return cls(word, kind, name, what, int(spent) / unit, int(budget) / unit)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Turn:
     """The answer to a call that wants to go. `go`: now; `wait`: ask again in `seconds`, when it has its turn; `pause`: ask
     again in `seconds`, as the provider is to be left alone until then; `full`: ask again when a slot is free; `stop`: this
-    attempt no longer owns the task. `scope` is the one that holds it up."""
+    attempt no longer owns the task. `scope` is the one that holds it up. `refused`: a budget does not let it go, and
+    `objection` tells which, and why."""
 
-    word: Literal["go", "wait", "pause", "full", "stop"]
+    word: Literal["go", "wait", "pause", "full", "stop", "refused"]
     seconds: float = 0.0
     scope: str = ""
     at: int = 0  # ms by Redis's clock, if it goes
+    objection: Objection | None = None
 
 
 class Limits:
@@ -46,11 +97,17 @@ class Limits:
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
 
-    def reserve(self, call: Call, demands: Sequence[Demand]) -> Turn:
-        """Let a call go if all its scopes have room now; else it has its place in their lines, in any attempt."""
-        word, *rest = self._verbs.reserve_call(**_named(call, demands))
+    def reserve(self, call: Call, demands: Sequence[Demand], charge: Charge | None = None) -> Turn:
+        """Let a call go if all its scopes and budgets have room now.
+
+        Where a scope has none, it has its place in the line of that, in any attempt. What it may cost is reserved until its
+        answer is written down or it has failed, at most as long as its attempt has the lease of the task.
+        """
+        word, *rest = self._verbs.reserve_call(**_named(call, demands), charge=_charge(charge))
         if word == "go":
             return Turn("go", at=int(rest[0]))
+        if word in ("held", "over", "unpriced"):
+            return Turn("refused", objection=Objection.read([word, *rest]))
         return Turn("stop") if word == "stop" else Turn(word, int(rest[0]) / 1000, rest[1])  # type: ignore[arg-type]
 
     def settle(self, call: Call, demands: Sequence[Demand], turn: Turn, tokens: int | None = None) -> tuple[Job, ...]:
@@ -77,6 +134,18 @@ class Limits:
         )
 
 
+def _charge(charge: Charge | None) -> str:
+    if charge is None:
+        return ""
+    cost = -1 if charge.cost is None else _nano(charge.cost)
+    max_cost, max_tokens = _nano(charge.daily.max_cost or 0), charge.daily.max_tokens or 0
+    return json.dumps({"cost": cost, "tokens": charge.tokens, "max_cost": max_cost, "max_tokens": max_tokens})
+
+
+def _nano(dollars: float) -> int:
+    return math.ceil(round(dollars * NANO, 3))
+
+
 def _named(call: Call, demands: Sequence[Demand]) -> dict[str, Any]:
     limits = [
         {
@@ -92,4 +161,4 @@ def _named(call: Call, demands: Sequence[Demand]) -> dict[str, Any]:
     return {"run": run, "index": index, "attempt": call.attempt, "call": call.id, "limits": json.dumps(limits)}
 
 
-__all__ = ["Demand", "Limits", "Turn"]
+__all__ = ["NANO", "Charge", "Demand", "Limits", "Objection", "Turn"]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
+from crewq.terms import DEFAULT_TENANT, Priority, Terms
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Order:
     from_task: str = ""
     edited: tuple[str, ...] = ()
     deadline: float = 0.0  # seconds from now; 0: none
+    terms: Terms = field(default_factory=Terms)  # of each run: those of a batch have its budget with the batch
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Claim:
     deadline_ms: int | None = None
     now_ms: int = 0  # by Redis's clock, as all times here
     tries: int = 0  # how often the task failed and was tried again
+    tenant: str = DEFAULT_TENANT
+    has_budget: bool = False  # whether the run or its batch has one
     context: dict[int, TaskOutput] = field(default_factory=dict)
 
 
@@ -94,11 +98,13 @@ class Ending:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep found: jobs to publish again, lanes to send a probe through, runs whose result is to be said."""
+    """What a sweep found: jobs to publish again, lanes to send a probe through, runs whose result is to be said, and runs that
+    go on as their tenants have a new day's budget."""
 
     jobs: tuple[Job, ...] = ()
     probes: tuple[tuple[str, int], ...] = ()  # the lane, and the time by Redis's clock
     unsaid: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Head:
     run: str
     spec: str
     batch: str
+    priority: Priority = "normal"
 
 
 def document(order: Order, runs: Sequence[NewRun]) -> str:
@@ -124,6 +131,7 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "from_task": order.from_task,
             "edited": json.dumps(list(order.edited)) if order.edited else "",
             "deadline": int(order.deadline * 1000),
+            "terms": order.terms.fields(),
             "tasks": [
                 {
                     "name": task.name,

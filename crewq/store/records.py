@@ -11,6 +11,7 @@ from typing import Any
 from crewq import errors
 from crewq.outputs import TaskOutput, UsageMetrics
 from crewq.states import RunState, TaskState
+from crewq.terms import Terms
 
 Fields = Mapping[str, str]
 
@@ -90,6 +91,7 @@ class RunRecord:
     from_task: str | None = None
     edited: tuple[str, ...] = ()
     replays: tuple[str, ...] = ()  # the runs that are replays of this one
+    terms: Terms = field(default_factory=Terms)
     error: errors.CrewqError | None = None
     failed_task: int | None = None
     usage: UsageMetrics = field(default_factory=UsageMetrics)
@@ -119,6 +121,7 @@ class RunRecord:
                 from_task=fields.get("from_task"),
                 edited=tuple(json.loads(fields.get("edited", "[]"))),
                 replays=tuple(filter(None, fields.get("replays", "").split(","))),
+                terms=Terms.read(fields),
                 error=_error(fields.get("error")),
                 failed_task=int(fields["failed_task"]) if "failed_task" in fields else None,
                 usage=_usage(fields),
@@ -145,6 +148,9 @@ class BatchRecord:
     cancelled: int = 0
     opened: bool = False
     ended: datetime | None = None
+    terms: Terms = field(default_factory=Terms)
+    usage: UsageMetrics = field(default_factory=UsageMetrics)
+    paused_for: str | None = None  # why runs of it are paused: its budget is spent
 
     @classmethod
     def read(cls, batch: str, fields: Fields) -> BatchRecord:
@@ -157,6 +163,9 @@ class BatchRecord:
             total=int(fields["total"]),
             opened="opened" in fields,
             ended=_moment(fields.get("ended")),
+            terms=Terms.read(fields),
+            usage=_usage(fields),
+            paused_for=fields.get("paused_for"),
             **counters,
         )
 

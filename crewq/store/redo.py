@@ -36,6 +36,7 @@ KEPT = frozenset(
         "cancel_run",
         "pause_task",
         "answer_person",
+        "raise_batch",
     }
 )
 

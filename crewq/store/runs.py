@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any, Literal
 
 from crewq import errors
+from crewq.budgets import Budget
 from crewq.events import Event, from_stream
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
 from crewq.store.keys import UNFINISHED
 from crewq.store.limits import Demand
+from crewq.store.money import NO_BUDGET, raised, spent_already
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, Order, document
 from crewq.store.records import RunRecord, pairs
 from crewq.store.verbs import Verbs
@@ -50,7 +52,11 @@ class Runs:
         return word == "cancelled", _jobs(ready)
 
     def resume(
-        self, run: str, decision: Literal["", "retry", "skip"] = "", spec: CrewSpec | None = None
+        self,
+        run: str,
+        decision: Literal["", "retry", "skip"] = "",
+        spec: CrewSpec | None = None,
+        budget: Budget = NO_BUDGET,
     ) -> tuple[Job, ...]:
         """Let a run that is paused, failed or cancelled go on where it stopped; answers what to publish.
 
@@ -58,16 +64,18 @@ class Runs:
             run: its id.
             decision: about a call in doubt: make it again, or go on without it.
             spec: the crew to go on with, of the same tasks; None: the crew as it was stored.
+            budget: a new one; what it leaves open stays as it is.
 
         Raises:
             UnknownId: there is no such run.
             NotNow: it is under way or completed, a call is in doubt and nothing was decided, or a person is asked.
+            BudgetTooSmall: as much as the new budget is spent already.
         """
         digest = ""
         if spec is not None:
             digest, text = spec.digest(), spec.to_json()
             self._verbs.do(lambda client: client.set(self._verbs.keys.spec(digest), text, ex=UNFINISHED))
-        word, *rest = self._verbs.resume_run(run=run, decision=decision, spec=digest)
+        word, *rest = self._verbs.resume_run(run=run, decision=decision, spec=digest, **raised(budget))
         if word == "gone":
             raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
         if word == "undecided":
@@ -75,6 +83,8 @@ class Runs:
             raise errors.NotNow(
                 run=run, state=f"paused over {rest[0].split(':')[0]} call", verb="resumed", advice=advice
             )
+        if word == "spent":
+            raise spent_already("run", run, rest)
         if word == "asked":
             advice = f"Say what is to become of its answer: `crewq answer {run}`."
             raise errors.NotNow(run=run, state="waiting for a person", verb="resumed", advice=advice)
@@ -134,7 +144,7 @@ class Runs:
         )
         if word != "yours":
             return Claim(word)  # type: ignore[arg-type]
-        attempt, spec, inputs, created, deadline, now, tries, *context = rest
+        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, *context = rest
         self._verbs.redo.remember("restore_claim", [job.run, job.index, attempt, claim, worker, int(lease * 1000)])
         return Claim(
             "yours",
@@ -145,6 +155,8 @@ class Runs:
             int(deadline) if deadline else None,
             int(now),
             int(tries),
+            tenant,
+            budget == "1",
             {int(at): TaskOutput.model_validate_json(output) for at, output in pairs(context) if output},
         )
 
@@ -200,8 +212,11 @@ class Runs:
         )[0]
         return word == "recorded"
 
-    def pause(self, job: Job, attempt: int, reason: str, call: str, draft: TaskOutput | None = None) -> bool:
-        """Set a task aside until a person decides: about a call that is in doubt, or, with a `draft`, about its answer."""
+    def pause(
+        self, job: Job, attempt: int, reason: str, call: str = "", draft: TaskOutput | None = None, *, budget: str = ""
+    ) -> bool:
+        """Set a task aside until a person decides: about a call that is in doubt; with a `draft`, about its answer; or about
+        a budget that is spent: the `run`'s, the `batch`'s, or the `tenant`'s, which has a new one on the next day."""
         paused = self._verbs.pause_task(
             run=job.run,
             index=job.index,
@@ -209,6 +224,7 @@ class Runs:
             reason=reason,
             call=call,
             draft=draft.model_dump_json(exclude_defaults=True) if draft else "",
+            budget=budget,
         )
         return paused[0] == "recorded"
 
@@ -223,11 +239,12 @@ class Runs:
 
     def sweep(self, *, grace: float, max_attempts: int, limit: int = 500) -> Findings:
         """Find expired leases, due tasks, lost messages and unsaid results; `grace` is in seconds."""
-        found: dict[str, list[str]] = {"job": [], "probe": [], "say": []}
+        found: dict[str, list[str]] = {"job": [], "probe": [], "say": [], "resume": []}
         for word, about in pairs(self._verbs.sweep(grace_ms=int(grace * 1000), max_attempts=max_attempts, limit=limit)):
             found[word].append(about)
         probes = (probe.split(" ", 1) for probe in found["probe"])
-        return Findings(_jobs(found["job"]), tuple((lane, int(ms)) for ms, lane in probes), tuple(found["say"]))
+        lanes = tuple((lane, int(ms)) for ms, lane in probes)
+        return Findings(_jobs(found["job"]), lanes, tuple(found["say"]), tuple(found["resume"]))
 
     def present(self, worker: str, about: dict[str, Any]) -> None:
         """A sign of life of a worker."""
@@ -288,16 +305,16 @@ class Runs:
         return found
 
     def heads(self, runs: Sequence[str]) -> list[Head]:
-        """The crew and the batch of each of these runs that is still there."""
+        """The crew, the batch and the priority of each of these runs that is still there."""
 
         def command(client: Any) -> Any:
             pipeline = client.pipeline(transaction=False)
             for run in runs:
-                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch")
+                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch", "priority")
             return pipeline.execute()
 
         found = zip(runs, self._verbs.do(command), strict=True)
-        return [Head(run, spec, batch or "") for run, (spec, batch) in found if spec]
+        return [Head(run, spec, batch or "", priority or "normal") for run, (spec, batch, priority) in found if spec]
 
     def warn(self, job: Job, reason: str) -> None:
         """Note beside a task that something about it went wrong, such as a callback. Its state is not touched."""

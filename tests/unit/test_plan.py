@@ -12,12 +12,13 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewq.app import make_app
+from crewq.app import PRIORITY_STEPS, make_app
 from crewq.freeze import freeze
 from crewq.members import Task
 from crewq.plan import chain_from, new_tasks, next_in_chain, segment, signature, task_id, wakes
 from crewq.spec import CrewSpec
 from crewq.store import Job
+from crewq.terms import Priority
 from tests.store.world import DIAMOND, ONE, PAIR, ROW, crew
 from tests.unit.parts import REMOTE, plan, task
 
@@ -109,6 +110,17 @@ def test_later_tasks_go_before_the_first_ones_of_the_next_item() -> None:
     single, batch = priorities(False), priorities(True)
     assert single[1:] == batch[1:] == [min(batch)] * 2
     assert min(batch) < single[0] < batch[0]  # on Redis, the lower number goes first
+
+
+def test_of_the_same_urgency_a_single_kickoff_goes_before_a_batch() -> None:
+    def first(batch: bool, priority: Priority) -> int:
+        return int(new_tasks(ONE, batch=batch, priority=priority)[0].lane.rpartition("/")[2])
+
+    order = [first(batch, priority) for priority in ("high", "normal", "low") for batch in (False, True)]
+    assert order == sorted(set(order)), "no two of them share a lane"
+    later = {new_tasks(ROW, batch=True, priority=priority)[1].lane for priority in ("high", "normal", "low")}
+    assert later == {"crewq/0"}, "what has begun goes on first, however urgent it is"
+    assert {0, *order} == set(PRIORITY_STEPS), "each lane is a list of its own in Redis"
 
 
 def test_a_tasks_id_can_be_told_from_its_run() -> None:

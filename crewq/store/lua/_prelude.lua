@@ -67,6 +67,7 @@ local function keep_run(run, seconds)
   keep(key, seconds + NET)
   keep(key .. ':journal', seconds + NET)
   keep(key .. ':events', seconds + NET)
+  keep(key .. ':reserved', seconds + NET)
   for index = 0, tonumber(redis.call('HGET', key, 'tasks')) - 1 do keep(task_key(run, index), seconds + NET) end
 end
 
@@ -136,7 +137,8 @@ local function drop_run(run)
   redis.call('ZREM', P .. 'unsaid', run)
   redis.call('ZREM', P .. 'expires', 'run|' .. run)
   free_name(key, run)
-  redis.call('DEL', key, key .. ':journal', key .. ':events')
+  redis.call('ZREM', P .. 'renewals', run)
+  redis.call('DEL', key, key .. ':journal', key .. ':events', key .. ':reserved')
 end
 
 local function drop_batch(batch)
@@ -145,7 +147,7 @@ local function drop_batch(batch)
   redis.call('ZREM', P .. 'batches', batch)
   redis.call('ZREM', P .. 'expires', 'batch|' .. batch)
   free_name(key, batch)
-  redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended')
+  redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended', key .. ':reserved')
 end
 
 -- Nobody asks a lane again for so long.
@@ -174,7 +176,7 @@ local function announce_pause(run)
 end
 
 local function keep_batch(batch, seconds)
-  for _, part in ipairs({'', ':runs', ':held', ':ended'}) do keep(P .. 'batch:' .. batch .. part, seconds + NET) end
+  for _, part in ipairs({'', ':runs', ':held', ':ended', ':reserved'}) do keep(P .. 'batch:' .. batch .. part, seconds + NET) end
   expire('batch', batch, seconds)
 end
 

@@ -1,5 +1,6 @@
 -- create_batch: opens a batch, or answers the one that its key already names.
--- args: batch crew key fingerprint
+-- args: batch crew key fingerprint terms
+--   terms     JSON of what differs from the standard: {tenant, priority, max_cost, max_tokens}, all text
 -- returns the batch's id, or "<id>|<fingerprint>" of the one that the key names
 
 if redis.call('EXISTS', P .. 'batch:' .. batch) == 1 then return batch end -- asked again: its counters stay
@@ -11,6 +12,7 @@ if key ~= '' then
 end
 redis.call('HSET', P .. 'batch:' .. batch, 'crew', crew, 'created', text(NOW), 'total', '0', 'left', '1')
 if key ~= '' then redis.call('HSET', P .. 'batch:' .. batch, 'kickoff', key) end
+for field, value in pairs(cjson.decode(terms)) do redis.call('HSET', P .. 'batch:' .. batch, field, value) end
 keep_batch(batch, CONFIG.unfinished)
 redis.call('ZADD', P .. 'batches', text(NOW), batch)
 keep(P .. 'batches', CONFIG.unfinished)

@@ -1,7 +1,8 @@
 -- create_runs: accepts runs of one crew, with all their tasks and ids; opens them unless the batch holds them back.
 -- args: document
---   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline,
+--   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, terms,
 --             tasks: [{name, key, needs, wakes, context, lane, kept}], where kept is the parent's index or null,
+--             where terms is {tenant, priority, max_cost, max_tokens}, as text, and only what differs from the standard,
 --             runs: [{id, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON}}]}
 -- returns {run, ...} of the ids accepted; one whose key was used before is answered by "<its id>|<its fingerprint>".
 
@@ -43,6 +44,7 @@ local function write_run(run)
       deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end
   end
+  for field, value in pairs(order.terms) do redis.call('HSET', key, field, value) end
   for index, task in ipairs(order.tasks) do
     local state = write_task(run, index - 1, task, run.outputs[text(index - 1)])
     if state ~= 'completed' then left = left + 1 end

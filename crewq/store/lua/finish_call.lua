@@ -1,25 +1,43 @@
 -- finish_call: writes an answer down. The first one wins, and a stale attempt's answer counts: it was paid for.
+-- uses: _budgets
 -- args: run index attempt call kind name answer usage seconds
---   usage     JSON of the tokens and the cost, added to the task's and the run's; empty for a tool
+--   usage     JSON of the tokens and the cost, added to the task's, the run's, the batch's and the day's; empty for a tool
 -- returns {"recorded"}, {"answer", JSON} an earlier answer that stands, or {"gone"} the run was deleted
 
 local key = run_key(run)
 local field = text(index) .. ':' .. call
 if redis.call('EXISTS', key) == 0 then return {'gone'} end
+local held = take_back_all(run, run .. '|' .. text(index) .. '|' .. attempt .. '|' .. call)
 local known = redis.call('HGET', key .. ':journal', field)
 if known and string.sub(known, 1, 9) == 'finished ' then return {'answer', string.sub(known, 10)} end
 
 redis.call('HSET', key .. ':journal', field, 'finished ' .. answer)
 local left = redis.call('TTL', key)
 if left > 0 then keep(key .. ':journal', left) end
-if usage ~= '' then
-  for name_of, amount in pairs(cjson.decode(usage)) do
+
+-- Where an answer does not say what it cost or used, a budget counts what was thought.
+local function count(used)
+  local about = redis.call('HMGET', key, 'batch', 'tenant', 'crew')
+  local sums = {key}
+  if about[1] and about[1] ~= '' then sums[2] = P .. 'batch:' .. about[1] end
+  local tokens = used.total_tokens or 0
+  local presumed_cost = held and (used.unpriced_requests or 0) > 0 and tonumber(held[1]) or 0
+  local presumed_tokens = held and tokens == 0 and tonumber(held[2]) or 0
+  for name_of, amount in pairs(used) do
     if amount ~= 0 then
-      redis.call('HINCRBYFLOAT', key, 'usage.' .. name_of, tostring(amount))
       redis.call('HINCRBYFLOAT', task_key(run, index), 'usage.' .. name_of, tostring(amount))
+      for _, sum in ipairs(sums) do redis.call('HINCRBYFLOAT', sum, 'usage.' .. name_of, tostring(amount)) end
     end
   end
+  for _, sum in ipairs(presumed_cost + presumed_tokens > 0 and sums or {}) do
+    redis.call('HINCRBY', sum, 'presumed.cost', text(presumed_cost))
+    redis.call('HINCRBY', sum, 'presumed.tokens', text(presumed_tokens))
+  end
+  count_costs(about[2] or 'default', about[3], name, {1, used.prompt_tokens or 0, used.completion_tokens or 0, tokens,
+    nano(used.cost), used.unpriced_requests or 0, presumed_cost, presumed_tokens})
 end
+
+if usage ~= '' then count(cjson.decode(usage)) end
 event(run, 'call_finished', 'task', text(index), 'kind', kind, 'name', name, 'attempt', attempt, 'call', call,
   'seconds', seconds, unpack(usage ~= '' and {'usage', usage} or {}))
 

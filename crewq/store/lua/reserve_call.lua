@@ -1,9 +1,14 @@
--- reserve_call: lets a call to a model go if all its limits have room for it now, or says how long to wait.
+-- reserve_call: lets a call to a model go if all its limits and budgets have room for it now, or says how long to wait.
 -- uses: _limits
--- args: run index attempt call limits
+-- uses: _budgets
+-- args: run index attempt call limits charge
 --   limits    JSON [{scope, rpm, tpm, slots, tokens}]; rpm, tpm and slots may be 0: not limited. tokens: an estimate
+--   charge    JSON {cost, tokens, max_cost, max_tokens}: what the call is thought to cost (in billionths of a dollar; -1:
+--             nobody knows) and to use, and what its tenant may spend in a day (0: as much as it likes); empty: no budget
 -- returns {"go", ms of now}, {"wait", ms, scope} until its turn, {"pause", ms, scope} while the provider is left alone,
---         {"full", "0", scope} until a slot is free, or {"stop"}: this attempt no longer owns the task.
+--         {"full", "0", scope} until a slot is free, or {"stop"}: this attempt no longer owns the task. Of budgets:
+--         {"held" | "over" | "unpriced", "run" | "batch" | "tenant", its name, "cost" | "tokens", spent, of how much}: there is
+--         room once other calls have ended for less than they reserved; there is none; or the call's price is not known.
 -- A call that waits is not under way, so the journal does not say that it is.
 
 if not owns(run, index, attempt) then return {'stop'} end
@@ -59,19 +64,36 @@ local function take_place(limit)
   end
 end
 
+local function not_under_way()
+  if redis.call('HGET', journal, field) == 'started ' .. attempt then redis.call('HDEL', journal, field) end
+end
+
 local wanted = cjson.decode(limits)
+local wants = charge ~= '' and cjson.decode(charge)
+local budgets = wants and budgets_of(run, wants)
+if wants then
+  take_back_all(run, holder) -- of a try before this one
+  local refused = objection(budgets, wants.cost, wants.tokens)
+  if refused then
+    not_under_way()
+    for _, limit in ipairs(wanted) do leave_line(limit.scope, who_of(limit)) end
+    return refused
+  end
+end
+
 local full
 for _, limit in ipairs(wanted) do
   if look_at(limit) then full = limit.scope end
 end
 
 if full or longest[2] > 0 then
-  if redis.call('HGET', journal, field) == 'started ' .. attempt then redis.call('HDEL', journal, field) end
+  not_under_way()
   if longest[2] > 0 then return {longest[1], text(math.min(longest[2], LONGEST)), longest[3]} end
   return {'full', '0', full}
 end
 
 for _, limit in ipairs(wanted) do take_place(limit) end
+if wants then reserve(run, budgets, holder, math.max(wants.cost, 0), wants.tokens) end
 redis.call('HSET', journal, field, 'started ' .. attempt)
 keep(journal, CONFIG.unfinished)
 return {'go', text(NOW)}

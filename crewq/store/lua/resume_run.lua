@@ -1,8 +1,11 @@
 -- resume_run: lets a run that is paused, failed or cancelled go on where it stopped, with its journal.
--- args: run decision spec
+-- uses: _budgets
+-- args: run decision spec max_cost max_tokens
 --   decision  about calls in doubt: retry, skip, or empty where there are none
 --   spec      the digest of the crew to go on with, stored already; empty: that of the run
+--   max_cost, max_tokens  its new budget, in dollars and tokens; empty: as it is
 -- returns {"resumed", "run|index" to publish, ...}, {"undecided", the call in doubt, ...}, {"asked"} a person is to answer,
+--         {"spent", "cost" | "tokens", how much} as much as the new budget is spent already,
 --         {"live"}, {"completed"} or {"gone"}
 
 local key = run_key(run)
@@ -11,6 +14,9 @@ local from = redis.call('HGET', key, 'state')
 if not from then return {'gone'} end
 if from == 'completed' then return {'completed'} end
 if from ~= 'paused' and from ~= 'failed' and from ~= 'cancelled' then return {'live'} end
+
+local too_little = spent_already(key, max_cost, max_tokens)
+if too_little then return too_little end
 
 local tasks = tonumber(redis.call('HGET', key, 'tasks'))
 local states = {}
@@ -81,12 +87,14 @@ for index = 0, tasks - 1 do
   end
 end
 
+raise(key, max_cost, max_tokens)
 if spec ~= '' then redis.call('HSET', key, 'spec', spec) end
 move_run(run, 'running')
 redis.call('HDEL', key, 'error', 'failed_task', 'ended', 'deadline')
 redis.call('HINCRBY', key, 'left', back)
 redis.call('ZREM', P .. 'expires', 'run|' .. run)
 redis.call('ZREM', P .. 'unsaid', run)
+redis.call('ZREM', P .. 'renewals', run)
 keep_run(run, CONFIG.unfinished)
 event(run, 'run_resumed')
 local batch = redis.call('HGET', key, 'batch')

@@ -3,7 +3,7 @@
 -- args: grace_ms max_attempts limit
 --   grace_ms  how long a message may be under way before anything is thought of it
 -- returns pairs: "job" and "run|index" to publish, "probe" and "<ms> <lane>" to send one through, "say" and the run whose
---         Celery result is to be written
+--         Celery result is to be written, "resume" and the run that goes on, as its tenant has a new day's budget
 
 local found = {}
 local ready = {}
@@ -85,6 +85,11 @@ end
 for _, run in ipairs(oldest(P .. 'unsaid', NOW - tonumber(grace_ms))) do
   redis.call('ZADD', P .. 'unsaid', text(NOW), run)
   if redis.call('EXISTS', run_key(run)) == 1 then say('say', run) else redis.call('ZREM', P .. 'unsaid', run) end
+end
+
+for _, run in ipairs(oldest(P .. 'renewals', NOW)) do
+  redis.call('ZADD', P .. 'renewals', text(NOW + 60000), run) -- should whoever resumes it now die over that
+  if redis.call('HGET', run_key(run), 'state') == 'paused' then say('resume', run) else redis.call('ZREM', P .. 'renewals', run) end
 end
 
 for _, one in ipairs(oldest(P .. 'expires', NOW)) do
