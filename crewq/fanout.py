@@ -23,10 +23,17 @@ CHUNK = 250  # runs that one script accepts: a few milliseconds of Redis's time
 LEAST_WINDOW = 128  # runs of a batch under way where no worker is known yet: four for each slot of one
 
 
-def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "") -> NewRun:
-    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do."""
+def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "", run: str = "") -> NewRun:
+    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do.
+
+    Args:
+        spec: the crew.
+        inputs: checked.
+        key: its idempotency key.
+        run: its id; a new one otherwise.
+    """
     text = json.dumps([spec.digest(), inputs], sort_keys=True, ensure_ascii=False) if key else ""
-    return _numbered(spec, str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
+    return _numbered(spec, run or str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
 
 
 def start_batch(

@@ -55,6 +55,7 @@ def _print_table(found: list[RunRecord]) -> None:
     for run in found:
         took = duration(seconds_between(run.started, run.ended))
         note = "replay" if run.parent else f"batch {run.batch[:8]}" if run.batch else ""
+        note = f"schedule {run.schedule}" if run.schedule else note
         cost = money(run.usage)
         rows.append((run.id, run.state.value, run.crew, ago(run.created), took, tokens(run.usage), cost, note))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]

@@ -17,11 +17,12 @@
     │   ├── ReplayMismatch                   today's crew is not the one that ran
     │   ├── NotNow                           the run's state does not allow it
     │   ├── KeyReused                        an idempotency key that named another kickoff
+    │   ├── ScheduleError                    ScheduleInvalid, ScheduleKnown
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
     │   ├── FlowerExposed                    Flower for other machines, without a password
     │   ├── StreamUnread                     the result of a stream before its end
     │   └── NestedKickoff                    a kickoff that would wait for itself
-    ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet
+    ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet, UnknownSchedule
     ├── StoreError                           StoreUnreachable, StoreUnfit, StoreFull, SpecTooNew, RecordBroken,
     │                                        ServerMissing, ServerBroken
     ├── RunError                             RunFailed, RunCancelled, BatchFailed

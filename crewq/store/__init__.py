@@ -1,4 +1,4 @@
-"""What Redis remembers: runs, their tasks, their journal, and batches. All Lua and all key names stay in here."""
+"""What Redis remembers: runs, their tasks, their journal, batches and schedules. All Lua and all key names stay in here."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from crewq.store.listing import Listing, Span
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
+from crewq.store.schedules import ScheduleRecord, Schedules
 from crewq.store.verbs import Verbs
 
 
@@ -62,6 +63,7 @@ class Store:
         self.limits = Limits(self._verbs)
         self.listing = Listing(self._verbs)
         self.audit = Audit(self._verbs)
+        self.schedules = Schedules(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -128,6 +130,8 @@ __all__ = [
     "Order",
     "RunRecord",
     "Runs",
+    "ScheduleRecord",
+    "Schedules",
     "Span",
     "Store",
     "TaskRecord",

@@ -15,6 +15,8 @@ its keys in one atomic step, also on a Redis Cluster.
 | batch:<id>:held          | list   | those not yet released to the workers              | with its batch                 |
 | batch:<id>:ended         | stream | its runs as they end                               | with its batch                 |
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
+| schedule:<name>          | hash   | a schedule: crew, inputs, times, its last run       | `unfinished` past its next one |
+| schedules                | zset   | their names by when to look at them next           | as the longest of them         |
 | ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
 | runs, batches            | zset   | ids by time of creation                            | likewise                       |
 | runs:<state>             | zset   | those of the runs in one state                     | likewise                       |
@@ -81,6 +83,9 @@ class Keys:
 
     def batch_ended(self, batch: str) -> str:
         return f"{self.prefix}batch:{batch}:ended"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.prefix}schedule:{name}"
 
     def named(self, name: str) -> str:
         """One of the keys of which there is only one."""

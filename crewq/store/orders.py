@@ -49,6 +49,7 @@ class Order:
     from_task: str = ""
     edited: tuple[str, ...] = ()
     deadline: float = 0.0  # seconds from now; 0: none
+    schedule: str = ""  # the name of the one that started it
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "from_task": order.from_task,
             "edited": json.dumps(list(order.edited)) if order.edited else "",
             "deadline": int(order.deadline * 1000),
+            "schedule": order.schedule,
             "tasks": [
                 {
                     "name": task.name,

@@ -36,6 +36,8 @@ KEPT = frozenset(
         "cancel_run",
         "pause_task",
         "answer_person",
+        "put_schedule",
+        "remove_schedule",
     }
 )
 
