@@ -7,6 +7,7 @@ from crewq.members import LLM, Agent, ConditionalTask, Task
 from crewq.model import BaseLLM
 from crewq.outputs import CrewOutput, TaskOutput, UsageMetrics
 from crewq.run import Run
+from crewq.schedules import schedule
 from crewq.spec import Process
 from crewq.stream import CrewStreamingOutput, StreamChunk
 from crewq.tools import BaseTool, tool
@@ -30,5 +31,6 @@ __all__ = [
     "Task",
     "TaskOutput",
     "UsageMetrics",
+    "schedule",
     "tool",
 ]

@@ -72,6 +72,7 @@ def make_app(settings: Settings) -> Celery:
         worker_pool="crewq.pool:CrewPool",
         worker_concurrency=settings.concurrency,
         worker_soft_shutdown_timeout=30,
+        beat_scheduler="crewq.beat:Scheduler",
     )
     return app
 

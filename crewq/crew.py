@@ -322,13 +322,13 @@ class Crew(Member):
         """The names of all `{placeholders}` of the crew."""
         return {name for _, text in templates(self.spec()) for name in names_in(text)}
 
-    def spec(self) -> CrewSpec:
-        """The crew as it travels.
+    def spec(self, settings: Settings | None = None) -> CrewSpec:
+        """The crew as it travels under some settings; None: those of the environment.
 
         Raises:
             CrewError, NotPortable: it cannot run as it is written.
         """
-        return freeze(self._plan(), Settings.from_env(os.environ))
+        return freeze(self._plan(), settings or Settings.from_env(os.environ))
 
     def copy(self, **_: Any) -> Crew:
         """The crew itself: runs share nothing, so there is no need for a copy of it (CrewAI needs one for each run)."""

@@ -25,11 +25,21 @@ CHUNK = 250  # runs that one script accepts: a few milliseconds of Redis's time
 LEAST_WINDOW = 128  # runs of a batch under way where no worker is known yet: four for each slot of one
 
 
-def new_run(spec: CrewSpec, inputs: dict[str, Any], *, key: str = "", terms: Terms | None = None) -> NewRun:
-    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do, and for whom."""
+def new_run(
+    spec: CrewSpec, inputs: dict[str, Any], *, key: str = "", run: str = "", terms: Terms | None = None
+) -> NewRun:
+    """A run as the store is told of it; with a `key`, it is told apart from others by what it is to do, and for whom.
+
+    Args:
+        spec: the crew.
+        inputs: checked.
+        key: its idempotency key.
+        run: its id; a new one otherwise.
+        terms: for whom it is.
+    """
     about = [spec.digest(), inputs, *_whose(terms)]
     text = json.dumps(about, sort_keys=True, ensure_ascii=False) if key else ""
-    return _numbered(spec, str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
+    return _numbered(spec, run or str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
 
 
 def start_batch(

@@ -69,7 +69,7 @@ class Machine:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             self.env[name] = value.replace(OWN_REDIS, self.redis_url)
-        elif words[0] == "celery" or words[:2] in (["crewq", "worker"], ["crewq", "flower"]):
+        elif words[0] == "celery" or words[:2] in (["crewq", "worker"], ["crewq", "beat"], ["crewq", "flower"]):
             self._start(line)
         else:
             self._until_workers_are_ready()
@@ -90,7 +90,7 @@ class Machine:
         self.services.append(subprocess.Popen(["/bin/sh", "-c", command], cwd=self.directory, env=self.env))
         if "flower" in line:
             until(lambda: _answers(f"http://127.0.0.1:{port}/"), seconds=30)
-        else:
+        elif " beat" not in line:
             self.workers += 1
 
     def _until_workers_are_ready(self) -> None:

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "test": ("trial", "Run a crew several times: pass rate, time, cost."),
         "replay": ("start", "Run a crew again from one task of an earlier run."),
         "resume": ("start", "Let a run that stopped go on where it stopped."),
+        "schedule": ("schedule", "Have a crew run at its times: add, list, run, remove."),
         "answer": ("answer", "Accept what a task asks about, or say what to change."),
     },
     "Look at runs": {
@@ -42,6 +43,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Run a fleet": {
         "worker": ("workers", "Work on runs, until stopped."),
+        "beat": ("beat", "Start the runs of schedules when they are due."),
         "flower": ("flower", "Show runs, workers and jobs on web pages."),
     },
 }

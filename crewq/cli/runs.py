@@ -65,6 +65,7 @@ def _print_table(found: list[RunRecord]) -> None:
     for run in found:
         took = duration(seconds_between(run.started, run.ended))
         note = "replay" if run.parent else f"batch {run.batch[:8]}" if run.batch else ""
+        note = f"schedule {run.schedule}" if run.schedule else note
         cost = money(run.usage)
         whose = (run.terms.tenant,) if tenants else ()
         rows.append((run.id, run.state.value, run.crew, *whose, ago(run.created), took, tokens(run.usage), cost, note))

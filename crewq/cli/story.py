@@ -90,6 +90,8 @@ class Story:
         yield f"  started {ago(record.created)}{self._took()}{_used(record.usage)}"
         if record.parent:
             yield f"  a replay of run {record.parent}, from task {record.from_task}"
+        if record.schedule:
+            yield f"  started by the schedule {record.schedule}"
         if record.batch:
             yield f"  number {record.item + 1} of batch {record.batch}"
         if terms := terms_of(record):
@@ -152,6 +154,7 @@ def run_facts(record: RunRecord) -> dict[str, Any]:
         "crew": record.crew,
         "batch": record.batch,
         "item": record.item if record.batch else None,
+        "schedule": record.schedule,
         "parent": record.parent,
         "from_task": record.from_task,
         "edited": list(record.edited),

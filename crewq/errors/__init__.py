@@ -18,11 +18,12 @@
     │   ├── NotNow                           the run's state does not allow it
     │   ├── BudgetTooSmall                   a new budget that is no more than what was spent
     │   ├── KeyReused                        an idempotency key that named another kickoff
+    │   ├── ScheduleError                    ScheduleInvalid, ScheduleKnown
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
     │   ├── FlowerExposed                    Flower for other machines, without a password
     │   ├── StreamUnread                     the result of a stream before its end
     │   └── NestedKickoff                    a kickoff that would wait for itself
-    ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet
+    ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet, UnknownSchedule
     ├── StoreError                           StoreUnreachable, StoreUnfit, StoreFull, SpecTooNew, RecordBroken,
     │                                        ServerMissing, ServerBroken
     ├── RunError                             RunFailed, RunCancelled, BatchFailed

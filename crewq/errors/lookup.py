@@ -22,6 +22,10 @@ class NothingYet(NotFound):
     """There is no run in {where} yet. Start one: `crewq demo`, or `crewq run module:crew`."""
 
 
+class UnknownSchedule(NotFound):
+    """There is no schedule {name!r} in {where}.{hint} `crewq schedule list` shows all."""
+
+
 class StoreError(CrewqError):
     """{reason}"""
 
@@ -76,4 +80,5 @@ __all__ = [
     "StoreUnfit",
     "StoreUnreachable",
     "UnknownId",
+    "UnknownSchedule",
 ]

@@ -157,6 +157,19 @@ class KeyReused(UsageError):
     another tenant. Use a new key for new work, or the same crew and inputs to get that run back."""
 
 
+class ScheduleError(UsageError):
+    """{reason}"""
+
+
+class ScheduleInvalid(ScheduleError):
+    """That is no schedule: {reason}"""
+
+
+class ScheduleKnown(ScheduleError):
+    """There is a schedule {name!r} already, of the crew {crew!r}: {timing}.
+    Say that it is to be replaced (`--replace`, or replace=True), or use another name."""
+
+
 class SettingInvalid(UsageError):
     """{variable}={value!r} is not valid: {reason}"""
 
@@ -256,6 +269,9 @@ __all__ = [
     "ProjectError",
     "ReplayMismatch",
     "SandboxMissing",
+    "ScheduleError",
+    "ScheduleInvalid",
+    "ScheduleKnown",
     "SettingInvalid",
     "StreamUnread",
     "UnknownField",

@@ -1,4 +1,4 @@
-"""What Redis remembers: runs, their tasks, their journal, and batches. All Lua and all key names stay in here."""
+"""What Redis remembers: runs, their tasks, their journal, batches and schedules. All Lua and all key names stay in here."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
+from crewq.store.schedules import ScheduleRecord, Schedules
 from crewq.store.verbs import Verbs
 
 
@@ -64,6 +65,7 @@ class Store:
         self.listing = Listing(self._verbs)
         self.audit = Audit(self._verbs)
         self.costs = Costs(self._verbs)
+        self.schedules = Schedules(self._verbs)
 
     def check(self) -> dict[str, Any]:
         """What the server says of itself, once it is known to be fit.
@@ -134,6 +136,8 @@ __all__ = [
     "Order",
     "RunRecord",
     "Runs",
+    "ScheduleRecord",
+    "Schedules",
     "Span",
     "Store",
     "TaskRecord",

@@ -21,6 +21,8 @@ its keys in one atomic step, also on a Redis Cluster.
 | reserved:<day>:<tenant>  | hash   | what calls under way may cost, of a day's budget   | two days                       |
 | renewals                 | zset   | runs paused over a day's budget, by the next day   | an entry: while it is paused   |
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
+| schedule:<name>          | hash   | a schedule: crew, inputs, times, its last run       | `unfinished` past its next one |
+| schedules                | zset   | their names by when to look at them next           | as the longest of them         |
 | ids                      | zset   | every id, sorted by its letters: prefixes are found | an entry goes with its run    |
 | runs, batches            | zset   | ids by time of creation                            | likewise                       |
 | runs:<state>             | zset   | those of the runs in one state                     | likewise                       |
@@ -92,6 +94,9 @@ class Keys:
     def costs(self, day: int, tenant: str) -> str:
         """The costs of a day, which is counted from 1970 on."""
         return f"{self.prefix}costs:{day}:{tenant}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.prefix}schedule:{name}"
 
     def named(self, name: str) -> str:
         """One of the keys of which there is only one."""

@@ -51,6 +51,7 @@ class Order:
     edited: tuple[str, ...] = ()
     deadline: float = 0.0  # seconds from now; 0: none
     terms: Terms = field(default_factory=Terms)  # of each run: those of a batch have its budget with the batch
+    schedule: str = ""  # the name of the one that started it
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "edited": json.dumps(list(order.edited)) if order.edited else "",
             "deadline": int(order.deadline * 1000),
             "terms": order.terms.fields(),
+            "schedule": order.schedule,
             "tasks": [
                 {
                     "name": task.name,

@@ -87,6 +87,7 @@ class RunRecord:
     ended: datetime | None = None
     batch: str | None = None
     item: int = 0
+    schedule: str | None = None
     parent: str | None = None
     from_task: str | None = None
     edited: tuple[str, ...] = ()
@@ -117,6 +118,7 @@ class RunRecord:
                 ended=_moment(fields.get("ended")),
                 batch=fields.get("batch") or None,
                 item=int(fields.get("item", 0)),
+                schedule=fields.get("schedule"),
                 parent=fields.get("parent"),
                 from_task=fields.get("from_task"),
                 edited=tuple(json.loads(fields.get("edited", "[]"))),

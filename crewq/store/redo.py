@@ -37,6 +37,8 @@ KEPT = frozenset(
         "pause_task",
         "answer_person",
         "raise_batch",
+        "put_schedule",
+        "remove_schedule",
     }
 )
 

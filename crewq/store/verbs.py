@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from crewq.store.connection import Connection
 from crewq.store.scripts import verb
 
@@ -136,6 +138,18 @@ class Verbs(Connection):
 
     @verb
     def delete_run(self, *, run: str) -> list[str]: ...
+
+    @verb
+    def put_schedule(self, *, name: str, document: str, replace: int) -> str: ...
+
+    @verb
+    def due_schedules(self, *, limit: int) -> list[Any]: ...
+
+    @verb
+    def note_schedule(self, *, name: str, known: str, nominal: int, following: int, run: str, problem: str) -> int: ...
+
+    @verb
+    def remove_schedule(self, *, name: str) -> int: ...
 
 
 __all__ = ["Verbs"]

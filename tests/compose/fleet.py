@@ -81,7 +81,7 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.compose("--profile=cli", "down", "--volumes", "--remove-orphans", "--timeout=1", "--rmi=local")
+        self.compose("--profile=*", "down", "--volumes", "--remove-orphans", "--timeout=1", "--rmi=local")
 
     def compose(self, *arguments: str) -> str:
         """What a command of Compose's prints; its failure is one of the test."""

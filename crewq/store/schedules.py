@@ -1,0 +1,167 @@
+"""Schedules: crews as they travel, with inputs and times, for a beat that has none of the user's code."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from crewq import errors
+from crewq.spec import CrewSpec
+from crewq.store.records import Fields, pairs
+from crewq.store.verbs import Verbs
+
+AT_ONCE = 100  # schedules that a beat is given to look at
+
+
+@dataclass(frozen=True)
+class ScheduleRecord:
+    """A schedule at one moment. Times are in milliseconds by Redis's clock.
+
+    Fields:
+        name, crew: what a person calls them.
+        id: another one for each that was ever kept under the name with other times.
+        spec: the crew, as JSON.
+        timing: its times, as JSON: what they mean is not the store's business.
+        created: when it was kept.
+        last: the nominal time that was seen to last; at first, when it was kept.
+        run: the run that it started last.
+        problem: why it started none the last time.
+    """
+
+    name: str
+    id: str
+    crew: str
+    spec: str
+    inputs: dict[str, Any]
+    timing: str
+    created: int
+    last: int
+    run: str | None = None
+    problem: str | None = None
+
+    @classmethod
+    def read(cls, name: str, fields: Fields) -> ScheduleRecord:
+        """The schedule that a hash holds.
+
+        Raises:
+            RecordBroken: it holds none.
+        """
+        try:
+            return cls(
+                name=name,
+                id=fields["id"],
+                crew=fields["crew"],
+                spec=fields["spec"],
+                inputs=json.loads(fields["inputs"]),
+                timing=fields["timing"],
+                created=int(fields["created"]),
+                last=int(fields["last"]),
+                run=fields.get("run"),
+                problem=fields.get("problem"),
+            )
+        except (KeyError, ValueError) as error:
+            where = f"schedule:{name}"
+            raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a beat is to look at: those schedules, at that time; and when to ask again, if it is known."""
+
+    now: int
+    schedules: tuple[ScheduleRecord, ...]
+    following: int | None
+
+
+class Schedules:
+    """All schedules."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    def put(self, name: str, spec: CrewSpec, inputs: Mapping[str, Any], timing: str, *, replace: bool = False) -> bool:
+        """Keep a schedule. False: there is one of that name, and it was not to be replaced.
+
+        One that is replaced with its times as they were starts no run twice, and leaves none out.
+        """
+        texts = {
+            "id": str(uuid.uuid4()),
+            "crew": spec.name,
+            "spec": spec.to_json(),
+            "inputs": json.dumps(inputs, ensure_ascii=False),
+            "timing": timing,
+        }
+        document = json.dumps(texts, ensure_ascii=False)
+        return self._verbs.put_schedule(name=name, document=document, replace=int(replace)) == "kept"
+
+    def due(self) -> Due:
+        """The schedules that are to be looked at by now."""
+        now, following, *found = self._verbs.due_schedules(limit=AT_ONCE)
+        records = (ScheduleRecord.read(name, dict(pairs(flat))) for name, *flat in found)
+        return Due(int(now), tuple(records), int(following) if following else None)
+
+    def note(
+        self, record: ScheduleRecord, nominal: int | None, following: int, run: str = "", problem: str = ""
+    ) -> bool:
+        """A schedule was looked at; answers whether this is the first to have seen to that time of it.
+
+        Args:
+            record: as it was looked at.
+            nominal: the time that was seen to; None: it was not due.
+            following: when to look at it again.
+            run: what was started.
+            problem: why nothing was.
+        """
+        noted = self._verbs.note_schedule(
+            name=record.name, known=record.id, nominal=nominal or 0, following=following, run=run, problem=problem
+        )
+        return bool(noted)
+
+    def remove(self, name: str) -> None:
+        """Forget a schedule; runs that it has started go on.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        if not self._verbs.remove_schedule(name=name):
+            raise self._unknown(name)
+
+    def read(self, name: str) -> ScheduleRecord:
+        """The schedule of that name.
+
+        Raises:
+            UnknownSchedule: there is none.
+        """
+        fields = self._verbs.do(lambda client: client.hgetall(self._verbs.keys.schedule(name)))
+        if not fields:
+            raise self._unknown(name)
+        return ScheduleRecord.read(name, fields)
+
+    def all(self) -> list[ScheduleRecord]:
+        """All of them, by name."""
+
+        def command(client: Any) -> Any:
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.hgetall(self._verbs.keys.schedule(name))
+            return pipeline.execute()
+
+        names = self._names()
+        found = zip(names, self._verbs.do(command), strict=True)
+        return [ScheduleRecord.read(name, fields) for name, fields in found if fields]
+
+    def _names(self) -> list[str]:
+        index = self._verbs.keys.named("schedules")
+        return sorted(self._verbs.do(lambda client: client.zrange(index, 0, -1)))
+
+    def _unknown(self, name: str) -> errors.UnknownSchedule:
+        near = get_close_matches(name, self._names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return errors.UnknownSchedule(name=name, where=self._verbs.where, hint=hint)
+
+
+__all__ = ["Due", "ScheduleRecord", "Schedules"]
