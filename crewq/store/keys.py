@@ -35,6 +35,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | leases                   | zset   | running tasks by the time their lease ends         | an entry: while it runs        |
 | limit:<scope>:calls, :tokens | zset, hash | the calls let go within the last minute, and their tokens | two minutes |
 | limit:<scope>:slots      | zset   | the calls of a limited model that are under way    | an entry: its task's lease     |
+| taken                    | zset   | scopes with slots taken, by when to look at them   | an entry: while there are any  |
 | limit:<scope>:line, :awaited | zset | who waits for a turn, and until when he is waited for | an hour                   |
 | limit:<scope>:parked, parked | set, hash | tasks set aside until a slot is free; of which scopes | an hour                |
 | limit:<scope>:pause, slowed | string | until when a model is left alone; any of them       | until then                     |

@@ -29,6 +29,24 @@ def test_a_slot_of_a_worker_that_died_is_free_when_its_lease_ends(world: World) 
     assert asker.ask(waiting).word == "go"
 
 
+def test_a_slot_of_a_worker_that_died_is_forgotten_though_nobody_wants_one_again(world: World) -> None:
+    asker = Asker(world, max_concurrency=1)
+    dead, alive = asker.begin(lease=LEASE), asker.begin(lease=1000)
+    asker.ask(dead)
+    assert asker.ask(alive).word == "full"
+    world.clock.forward(LEASE + 1)
+    world.sweep()
+    assert not [key for key in world.all_keys() if key.endswith((":slots", ":taken"))]
+    turn = asker.ask(alive)
+    world.clock.forward(LEASE + 1)
+    world.sweep()
+    assert asker.ask().word == "full"
+    asker.settle(alive, turn)
+    world.clock.forward(LEASE + 1)
+    world.sweep()
+    assert not [key for key in world.all_keys() if key.endswith(":taken")]
+
+
 def test_a_slot_is_held_as_long_as_the_lease_is_renewed(world: World) -> None:
     asker = Asker(world, max_concurrency=1)
     call = asker.begin(lease=LEASE)

@@ -4,6 +4,7 @@
 
 local MINUTE = 60000
 local PATIENCE = 60000 -- how long a place in the line is kept for one who does not come when it is his turn
+local LOOK = 10000 -- between two looks at whether the calls that hold slots still live
 local LONGEST = 60000 -- nobody is told to wait longer before he asks again: by then the line may be shorter
 
 local function limit_key(scope, part) return P .. 'limit:' .. scope .. ':' .. part end
@@ -105,6 +106,13 @@ local function drop_dead_slots(scope)
     end
   end
   return dropped
+end
+
+-- Whoever wants a slot drops the dead ones, but nobody may ever want one of this scope again.
+local function look_at_slots(scope)
+  drop_dead_slots(scope)
+  if redis.call('EXISTS', limit_key(scope, 'slots')) == 0 then return redis.call('ZREM', P .. 'taken', scope) end
+  redis.call('ZADD', P .. 'taken', text(NOW + LOOK), scope)
 end
 
 local function is_full(scope, limit, before)

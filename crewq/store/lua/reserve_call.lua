@@ -51,8 +51,9 @@ end
 local function take_place(limit)
   leave_line(limit.scope, who_of(limit))
   redis.call('ZADD', limit_key(limit.scope, 'slots'), text(NOW), holder)
-  redis.call('ZREMRANGEBYSCORE', limit_key(limit.scope, 'slots'), '-inf', text(NOW - 86400000))
   keep(limit_key(limit.scope, 'slots'), CONFIG.unfinished)
+  redis.call('ZADD', P .. 'taken', 'NX', text(NOW + LOOK), limit.scope)
+  keep(P .. 'taken', CONFIG.unfinished)
   if limit.rpm > 0 then
     redis.call('ZADD', limit_key(limit.scope, 'calls'), text(NOW), holder .. '|' .. text(NOW))
     keep(limit_key(limit.scope, 'calls'), MINUTE / 1000 * 2)

@@ -105,5 +105,7 @@ for at = 1, #parked, 2 do
   if redis.call('SCARD', limit_key(parked[at], 'parked')) == 0 then redis.call('HDEL', P .. 'parked', parked[at]) end
 end
 
+for _, scope in ipairs(oldest(P .. 'taken', NOW)) do look_at_slots(scope) end
+
 for _, one in ipairs(ready) do say('job', one) end
 return found
