@@ -70,6 +70,7 @@ def make_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_pool="crewq.pool:CrewPool",
+        worker_consumer="crewq.consumer:Consumer",
         worker_concurrency=settings.concurrency,
         worker_soft_shutdown_timeout=30,
         beat_scheduler="crewq.beat:Scheduler",

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from crewq import errors
 from crewq.host import Host
+from crewq.plan import task_id
 from crewq.states import RunState
-from crewq.store import RunRecord
 
 log = logging.getLogger("crewq.results")
 
@@ -20,24 +20,22 @@ def say(host: Host, run: str) -> None:
     """Write the result of a run that has ended under the id of its last task. Saying it twice changes nothing, and where
     it cannot be written now, a sweeper does it later."""
     try:
-        _store(host, host.store.runs.read(run))
-    except errors.UnknownId:
-        pass  # deleted meanwhile
+        if how := host.store.runs.standing(run):  # else it was deleted meanwhile
+            _store(host, run, *how)
     except (KombuError, RedisError, OSError) as error:
         log.warning("the Celery result of run %s is not written yet: %s", run, errors.explain(error))
         return
     host.store.runs.said(run)
 
 
-def _store(host: Host, record: RunRecord) -> None:
-    run = record.id
+def _store(host: Host, run: str, state: RunState, tasks: int) -> None:
     backend = host.app.backend
-    last = record.tasks[-1].id
-    if record.state is RunState.COMPLETED:
-        backend.store_result(last, {"run": run, "state": record.state.value}, states.SUCCESS)
-    elif record.state is RunState.CANCELLED:
+    last = task_id(run, tasks - 1)
+    if state is RunState.COMPLETED:
+        backend.store_result(last, {"run": run, "state": state.value}, states.SUCCESS)
+    elif state is RunState.CANCELLED:
         backend.store_result(last, RuntimeError(f"The crewq run {run} was cancelled."), states.REVOKED)
-    elif record.state is RunState.FAILED:
+    elif state is RunState.FAILED:
         # Not the error itself: it may quote an input or an answer, and Celery's results are seen by everyone.
         backend.store_result(last, RuntimeError(f"The crewq run {run} failed: crewq show {run}"), states.FAILURE)
 

@@ -39,6 +39,12 @@ class Worker:
     def __init__(self, settings: Settings, keys: Mapping[str, str] | None = None) -> None:
         self.settings = settings
         self.app: Celery = make_app(settings)
+        self.app.conf.update(
+            # A link of a chain is received in the moment that it is sent, and to tell of both costs a message more.
+            task_send_sent_event=False,
+            # One connection pool for the results, and not one for each thread of the pool.
+            result_backend_thread_safe=True,
+        )
         self._keys = keys
         self._lock = threading.Lock()
         self._hosts: dict[int, Host] = {}

@@ -298,6 +298,12 @@ def _number(part: Any, name: str) -> int:
 
 
 def _cost(litellm: Any, model: str, response: Any) -> float | None:
+    # litellm has priced an answer that came whole (its documentation calls this the cost of the response); to ask it again
+    # costs as much as all that this module does beside the call.
+    hidden = getattr(response, "_hidden_params", None) or {}
+    if "response_cost" in hidden:
+        priced = hidden["response_cost"]
+        return None if priced is None else float(priced)
     try:
         return float(litellm.completion_cost(completion_response=response, model=model))
     except _foreign(litellm):

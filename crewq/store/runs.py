@@ -12,6 +12,7 @@ from crewq.budgets import Budget
 from crewq.events import Event, from_stream
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
+from crewq.states import RunState
 from crewq.store.keys import UNFINISHED
 from crewq.store.limits import Demand
 from crewq.store.money import NO_BUDGET, raised, spent_already
@@ -303,6 +304,11 @@ class Runs:
         """The state of a run, or None where there is no such run."""
         found: str | None = self._verbs.do(lambda client: client.hget(self._verbs.keys.run(run), "state"))
         return found
+
+    def standing(self, run: str) -> tuple[RunState, int] | None:
+        """The state of a run and how many tasks it has, or None where there is no such run."""
+        state, tasks = self._verbs.do(lambda client: client.hmget(self._verbs.keys.run(run), "state", "tasks"))
+        return (RunState(state), int(tasks)) if state else None
 
     def heads(self, runs: Sequence[str]) -> list[Head]:
         """The crew, the batch and the priority of each of these runs that is still there."""

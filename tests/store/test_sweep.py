@@ -145,10 +145,19 @@ def test_a_probe_that_comes_through_shows_what_was_lost(world: World) -> None:
 
 def test_a_later_message_that_is_delivered_shows_what_was_lost(world: World) -> None:
     lost = world.accept(ONE)
-    world.clock.forward(1)
-    world.claim(world.accept(ONE))
     world.clock.forward(GRACE)
+    world.claim(world.accept(ONE))
     assert world.sweep().jobs == (Job(lost, 0),)
+
+
+def test_messages_that_are_sent_in_another_order_than_their_tasks_were_ready_are_not_lost(world: World) -> None:
+    """A producer sends a window of a batch one by one, and meanwhile a worker sends the run that follows it."""
+    waits = world.accept(ONE)
+    world.clock.forward(GRACE - 0.1)
+    world.claim(world.accept(ONE))
+    world.clock.forward(GRACE - 0.1)
+    assert world.sweep().jobs == ()
+    world.claim(waits)
 
 
 def test_the_mark_of_a_lane_never_goes_back(world: World) -> None:

@@ -28,7 +28,7 @@ class Studio:
         self.producer: Any = SimpleNamespace(
             store=world.store,
             settings=world.settings,
-            publish=lambda spec, jobs: self.published.extend(jobs),
+            publish=lambda spec, jobs, priority: self.published.extend(jobs),
         )
 
     def finished(self, spec: CrewSpec, **facts: Any) -> str:

@@ -66,12 +66,13 @@ each(P .. 'due', NOW, function(run, index)
   send_again(run, index)
 end)
 
--- A lane is first in, first out: what was sent before its watermark and is still unclaimed was lost. A lane in which
--- nothing moves is asked by a probe, so a healthy backlog is left alone however long it waits.
+-- A lane is first in, first out: what was sent well before its watermark and is still unclaimed was lost. Well before: a
+-- task is ready some moments before its message is sent, and a producer that sends many is overtaken by workers that send
+-- one. A lane in which nothing moves is asked by a probe, so a healthy backlog is left alone however long it waits.
 for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes')) do
   local mark = tonumber(redis.call('HGET', P .. 'watermark', lane) or '0')
   local key = P .. 'ready:' .. lane
-  each(key, math.min(mark - 1, NOW - tonumber(grace_ms)), send_again)
+  each(key, math.min(mark, NOW) - tonumber(grace_ms), send_again)
   local waits = redis.call('ZRANGEBYSCORE', key, '-inf', text(NOW - tonumber(grace_ms)), 'LIMIT', 0, 1)[1]
   if waits and tonumber(redis.call('GET', P .. 'probe:' .. lane) or '0') <= NOW then
     -- Each probe that does not come back makes the next one later: nobody may be there to take it out.
