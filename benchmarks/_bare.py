@@ -18,7 +18,7 @@ def ask(context: str, text: str) -> str:
     import litellm
 
     answer = litellm.completion(
-        model="openai/bench",
+        model=os.environ["BENCH_MODEL"],
         api_base=os.environ["BENCH_MODEL_URL"],
         messages=[
             {"role": "system", "content": "You are a writer."},

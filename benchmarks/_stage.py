@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import redis
 from celery import Celery
 
+from crewq.producer import disconnect
 from crewq.server import join
 
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 60.0
+# A model with a price, as most have, so that cost is worked out too. Who answers is the benchmark's own server.
+MODEL = "openai/gpt-4.1-mini"
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Stage:
 
     redis_url: str
     model_url: str
+    ledger: Path
 
     def enter(self) -> None:
         """Make it the environment of this process and of all that it starts."""
@@ -34,39 +40,83 @@ class Stage:
             CREWQ_REDIS_URL=self.redis_url,
             CREWQ_IMPORTS="benchmarks",
             OPENAI_API_KEY="benchmark",
+            BENCH_MODEL=MODEL,
             BENCH_MODEL_URL=self.model_url,
             LITELLM_LOCAL_MODEL_COST_MAP="True",
             PYTHONPATH=str(ROOT),
         )
 
+    def client(self) -> redis.Redis:
+        """A client of the Redis."""
+        return redis.Redis.from_url(self.redis_url, decode_responses=True)
+
+    def calls(self) -> int:
+        """How many calls the model server was asked so far, if it counts them."""
+        return sum('"started"' in line for line in self.ledger.read_text().splitlines()) if self.ledger.exists() else 0
+
+    def commands(self) -> dict[str, int]:
+        """How often each command of Redis was used so far, by clients and by scripts."""
+        found: Any = self.client().info("commandstats")
+        return {name.removeprefix("cmdstat_"): int(about["calls"]) for name, about in found.items()}
+
 
 @contextmanager
-def stage(latency: float) -> Iterator[Stage]:
-    """A Redis with an append-only file and a model server that takes `latency` seconds for an answer."""
+def stage(latency: float, *, counted: bool = False) -> Iterator[Stage]:
+    """A Redis with an append-only file and a model server that answers after `latency` seconds, and may count them."""
     with tempfile.TemporaryDirectory() as folder, join(Path(folder, ".crewq")) as server:
+        ledger = Path(folder, "calls.jsonl")
         command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "--latency", str(latency)]
-        model = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        model = subprocess.Popen(
+            [*command, *(["--ledger", str(ledger)] if counted else [])], stdout=subprocess.PIPE, text=True
+        )
         assert model.stdout is not None
         try:
-            found = Stage(server.url, model.stdout.readline().strip())
+            found = Stage(server.url, model.stdout.readline().strip(), ledger)
             found.enter()
             yield found
         finally:
+            disconnect()
             model.terminate()
             model.wait()
 
 
 @contextmanager
-def worker(app: str, *options: str, name: str = "bench") -> Iterator[None]:
+def worker(app: str, *options: str, name: str = "bench", environ: Mapping[str, str] | None = None) -> Iterator[Process]:
     """A real worker process on a Celery app, from the moment that it answers a ping."""
     command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@bench", "-l", "error", *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | (environ or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         _wait_for_ping(f"{name}@bench")
-        yield
+        yield Process(process, time.perf_counter() - began)
     finally:
         process.terminate()
         process.wait()
+
+
+@dataclass
+class Process:
+    """A worker. `ready` is how many seconds it took to answer."""
+
+    popen: subprocess.Popen[bytes]
+    ready: float
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = self._file("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    @property
+    def megabytes(self) -> float:
+        """Memory of its own."""
+        lines = self._file("status").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+    def _file(self, name: str) -> str:
+        return Path(f"/proc/{self.popen.pid}/{name}").read_text()
 
 
 def _wait_for_ping(name: str) -> None:
@@ -78,19 +128,18 @@ def _wait_for_ping(name: str) -> None:
     app.close()
 
 
+def wait_until(fact: Callable[[], bool], seconds: float = 120.0) -> float:
+    """Wait for a fact; answers how long that took."""
+    began = time.perf_counter()
+    while not fact():
+        if time.perf_counter() - began > seconds:
+            raise TimeoutError(f"What the benchmark waits for did not come true within {seconds:g} s.")
+        time.sleep(0.01)
+    return time.perf_counter() - began
+
+
 def seconds_of(work: Callable[[], object]) -> float:
     """How long some work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

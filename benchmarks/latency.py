@@ -1,29 +1,23 @@
-"""One run of three tasks on a warm worker with a model that answers at once, against a plain Celery chain of three jobs."""
+"""B1: one run of three tasks on warm workers with a model that answers at once, against a bare Celery chain of three jobs."""
 
 from __future__ import annotations
 
-import argparse
+from benchmarks._report import Row, at_most, interleaved, median, ratio
+from benchmarks._stage import stage, worker
+from benchmarks._work import bare_chains, crewq_runs, timed
 
-from benchmarks._stage import median, stage, table, worker
-from benchmarks.throughput import time_bare, time_crewq
+WARM, REPEATS, SLOTS = 5, 40, "8"
 
 
-def main(arguments: list[str]) -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="benchmarks latency", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30)
-    options = parser.parse_args(arguments)
+def measure(*, full: bool, tiny: bool = False) -> list[Row]:
+    """Time single runs, in turn."""
     with (
         stage(latency=0.0),
-        worker("workers.app", "-c", "8"),
-        worker("benchmarks._bare", "-P", "threads", "-c", "8", name="bare"),
+        worker("workers.app", "-c", SLOTS),
+        worker("benchmarks._bare", "-P", "threads", "-c", SLOTS, name="bare"),
     ):
-        for _ in range(5):
-            time_crewq(1), time_bare(1)
-        pairs = [(time_crewq(1), time_bare(1)) for _ in range(options.repeats)]
-    crewq, bare = (median([pair[at] for pair in pairs]) for at in (0, 1))
-    rows = [
-        ["bare Celery chain, threads", f"{1000 * bare:.1f}", "1.00"],
-        ["crewq", f"{1000 * crewq:.1f}", f"{median([c / b for c, b in pairs]):.2f}"],
-    ]
-    print(table(["", "ms a run (median)", "time against bare"], rows))
+        crewq, bare = timed(crewq_runs, 1), timed(bare_chains, 1)
+        interleaved(1 if tiny else WARM, crewq, bare)
+        ours, theirs = interleaved(2 if tiny else REPEATS * (3 if full else 1), crewq, bare)
+    numbers = {"crewq ms": 1000 * median(ours), "bare ms": 1000 * median(theirs)}
+    return [at_most("B1", "time of one run of 3 tasks, against bare Celery", ratio(ours, theirs), 1.5, **numbers)]

@@ -1,58 +1,55 @@
-"""Durability's price: many runs of three tasks through one worker process, against plain Celery chains.
-
-Both make the same litellm calls to the same model server, which answers at once; so what is measured is what they add.
-"""
+"""B3: many runs of three tasks through one worker process, against bare Celery chains with the same litellm calls."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 
-from benchmarks._stage import median, seconds_of, stage, table, worker
+from benchmarks._report import Row, at_least, at_most, interleaved, median, plain
+from benchmarks._stage import Process, Stage, stage, worker
+from benchmarks._work import bare_chains, crewq_runs, timed
 
 SLOTS = "50"
+TASKS = 3  # of each run
+CREWAI_CPU = 11.1  # ms a task of CrewAI's kickoff_for_each, as measured on another machine; see docs/performance.md
 
 
-def main(arguments: list[str]) -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="benchmarks throughput", description=__doc__)
-    parser.add_argument("--items", type=int, default=300)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(arguments)
+def measure(*, full: bool, tiny: bool = False) -> list[Row]:
+    """Time many runs, in turn, and count what they cost."""
+    items, repeats = (5, 1) if tiny else (300, 5) if full else (200, 3)
     with (
-        stage(latency=0.0),
-        worker("workers.app", "-c", SLOTS),
-        worker("benchmarks._bare", "-P", "threads", "-c", SLOTS, name="bare"),
+        stage(latency=0.0) as found,
+        worker("workers.app", "-c", SLOTS) as ours,
+        worker("benchmarks._bare", "-P", "threads", "-c", SLOTS, name="bare") as theirs,
     ):
-        time_crewq(20), time_bare(20)  # warm: connections, litellm's first call
-        pairs = [(time_crewq(options.items), time_bare(options.items)) for _ in range(options.repeats)]
-    tasks = 3 * options.items
-    crewq, bare = (median([pair[at] for pair in pairs]) for at in (0, 1))
-    ratio = median([b / c for c, b in pairs])
-    rows = [
-        ["bare Celery chain, threads", f"{tasks / bare:.0f}", "1.00"],
-        ["crewq", f"{tasks / crewq:.0f}", f"{ratio:.2f}"],
+        interleaved(1, timed(crewq_runs, min(items, 20)), timed(bare_chains, min(items, 20)))
+        pairs = interleaved(repeats, timed(crewq_runs, items), timed(bare_chains, items))
+        scripts = _commands_a_task(found, items, "evalsha")
+        costs = interleaved(
+            repeats, lambda: _cpu_of(ours, crewq_runs, items), lambda: _cpu_of(theirs, bare_chains, items)
+        )
+    ratio = median([bare / crewq for crewq, bare in zip(*pairs, strict=True)])
+    rates = [TASKS * items / median(seconds) for seconds in pairs]
+    cpu = [1000 * median(seconds) / (TASKS * items) for seconds in costs]
+    cpu_ratio = median([crewq / bare for crewq, bare in zip(*costs, strict=True)])
+    return [
+        at_least(
+            "B3", "tasks a second, against bare Celery", ratio, 0.8, **{"crewq a s": rates[0], "bare a s": rates[1]}
+        ),
+        at_most(
+            "B3", "CPU of the worker, against bare Celery", cpu_ratio, 1.25, **{"crewq ms": cpu[0], "bare ms": cpu[1]}
+        ),
+        plain("B3", "CPU of the worker for a task", cpu[0], "ms", **{"CrewAI elsewhere ms": CREWAI_CPU}),
+        at_most("B3", "scripts of crewq's at Redis for a task with one call", scripts, 8, "scripts"),
     ]
-    print(table(["", "tasks/s (median)", "throughput against bare"], rows))
 
 
-def time_crewq(items: int) -> float:
-    from benchmarks._crews import three_tasks
+def _cpu_of(process: Process, work: Callable[[int], None], items: int) -> float:
+    before = process.cpu
+    work(items)
+    return process.cpu - before
 
-    crew = three_tasks()
-    return seconds_of(lambda: crew.kickoff_for_each([{"topic": str(at)} for at in range(items)]))
 
-
-def time_bare(items: int) -> float:
-    from celery import chain
-
-    from benchmarks._bare import ask  # which reads the environment that the stage has set
-
-    def run() -> None:
-        ask.app.set_current()
-        chains = [
-            chain(ask.s("", f"topic {at}"), ask.s("step 1"), ask.s("step 2")).apply_async() for at in range(items)
-        ]
-        for result in chains:
-            result.get(timeout=300)
-
-    return seconds_of(run)
+def _commands_a_task(found: Stage, items: int, command: str) -> float:
+    before = found.commands().get(command, 0)
+    crewq_runs(items)
+    return (found.commands()[command] - before) / (TASKS * items)

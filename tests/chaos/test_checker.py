@@ -154,10 +154,16 @@ BROKEN: list[tuple[str, Callable[[Scene], None], str, str, str]] = [
     ("I9", a_run, "_prelude", "event(run, 'run_' .. state)", ""),
     ("I10", a_call_after_a_cancel, "begin_call", "if not owns(run, index, attempt) then return {'stop'} end", ""),
     ("I11", a_run, "_prelude", "redis.call('EXPIRE', key, text(seconds))", ""),
-    ("I11", a_run, "_prelude", "redis.call('DEL', key, key .. ':journal', key .. ':events')", "redis.call('DEL', key)"),
+    ("I11", a_run, "_prelude", "'DEL', key, key .. ':journal', key .. ':events', key .. ':reserved'", "'DEL', key"),
     ("I11", a_run, "_prelude", "redis.call('ZREM', P .. 'ids', run .. '|run|' .. run .. '|')", ""),
     ("I11", the_same_key_again, "_prelude", "free_name(key, run)", ""),
-    ("I11", a_batch, "_prelude", "redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended')", ""),
+    (
+        "I11",
+        a_batch,
+        "_prelude",
+        "redis.call('DEL', key, key .. ':runs', key .. ':held', key .. ':ended', key .. ':reserved')",
+        "",
+    ),
 ]
 
 
