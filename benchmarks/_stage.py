@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,7 +53,8 @@ class Stage:
 
     def calls(self) -> int:
         """How many calls the model server was asked so far, if it counts them."""
-        return sum('"started"' in line for line in self.ledger.read_text().splitlines()) if self.ledger.exists() else 0
+        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
+        return sum(json.loads(line)["event"] == "started" for line in lines)
 
     def commands(self) -> dict[str, int]:
         """How often each command of Redis was used so far, by clients and by scripts."""

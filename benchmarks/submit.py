@@ -1,0 +1,68 @@
+"""B4: submit 10,000 items, and await all of them: the rate, the memory and the connections of the producer, and no polling."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from benchmarks._crews import three_tasks
+from benchmarks._report import Row, at_least, at_most, plain
+from benchmarks._stage import Stage, stage
+from crewq import Batch, CrewqError
+
+QUIET = 5.0  # seconds in which the commands of those who wait are counted
+
+
+def measure(*, full: bool, tiny: bool = False) -> list[Row]:
+    """No worker is there: what is measured is the producer. In the end the runs are cancelled, which wakes who awaits them."""
+    items = 20 if tiny else 50_000 if full else 10_000
+    with stage(latency=0.0) as found:
+        crew = three_tasks()
+        crew.kickoff_for_each_async([{"topic": "warm"}]).cancel()
+        before, began = _megabytes(), time.perf_counter()
+        batch = crew.kickoff_for_each_async({"topic": str(at)} for at in range(items))
+        seconds = time.perf_counter() - began
+        grown = _megabytes() - before
+        connections = _connections(found)
+        awaited, commands = asyncio.run(_await_all(found, batch, 0.5 if tiny else QUIET))
+    return [
+        at_least("B4", f"{items:,} items submitted", items / seconds, 2000, "items/s", seconds=seconds),
+        at_most("B4", "memory that the producer grew by", grown, 50, "MB"),
+        at_most("B4", "connections of the producer to Redis", connections, 3, "connections"),
+        at_most("B4", f"commands a second while {items:,} runs are awaited", commands, 2, "commands/s"),
+        plain("B4", f"all {items:,} woken by a cancel", awaited, "s"),
+    ]
+
+
+async def _await_all(found: Stage, batch: Batch, quiet: float) -> tuple[float, float]:
+    runs = await asyncio.to_thread(lambda: batch.runs)
+    waiting = asyncio.gather(*runs, return_exceptions=True)
+    await asyncio.sleep(quiet)  # all have registered
+    before = sum(found.commands().values())
+    await asyncio.sleep(quiet)
+    commands = (sum(found.commands().values()) - before) / quiet
+    began = time.perf_counter()
+    await asyncio.to_thread(batch.cancel)
+    ended = await waiting
+    assert all(isinstance(one, CrewqError) for one in ended)
+    return time.perf_counter() - began, commands
+
+
+def _connections(found: Stage) -> int:
+    """Those that this process has to Redis, but for the one that counts them."""
+    client = found.client()
+    own = {str(about["addr"]).rpartition(":")[2] for about in client.client_list()}
+    mine = int(client.client_info()["addr"].rpartition(":")[2])
+    ports = set()
+    sockets = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if f"socket:[{fields[9]}]" in sockets:
+            ports.add(int(fields[1].rpartition(":")[2], 16))
+    return len({port for port in ports if str(port) in own} - {mine})
+
+
+def _megabytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
