@@ -17,7 +17,8 @@ from crewq.outputs import UsageMetrics
 class Event(BaseModel):
     """Something that happened. `id` is its place in the run's stream: give it to `events(after=...)` to go on from there."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A program that starts a crew reads no event, or all kinds of them with one validator: see `_reader`.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     type: str
     id: str = "0-0"

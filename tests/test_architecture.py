@@ -48,9 +48,10 @@ def _nodes(path: Path, *kinds: type[ast.AST]) -> Iterator[Any]:
 
 
 def _python(code: str) -> str:
-    """What a fresh interpreter prints for `code`; a warning or a failure fails the test. Its coverage is not measured, as
-    that takes time for crewq's own modules, and none for those that they are timed against."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    """What a fresh interpreter prints for `code`; a warning or a failure fails the test. Its coverage is not measured, and it
+    keeps bytecode: both would take time for crewq's own modules, and none for installed ones that they are timed against."""
+    without = ("COVERAGE_", "PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(without)}
     command = [sys.executable, "-W", "error::ImportWarning", "-c", code]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

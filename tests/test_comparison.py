@@ -61,6 +61,13 @@ SHOWN = {
     "a model that is down": {
         "integration/test_limits.py": ["test_another_model_answers_for_one_that_is_down"],
     },
+    "a budget": {
+        "integration/test_budgets.py": [
+            "test_a_run_pauses_before_the_call_that_would_go_beyond_and_goes_on_with_more",
+            "test_twenty_slots_spend_no_more_than_there_is",
+            "test_a_tenant_has_so_much_a_day_and_goes_on_with_the_next",
+        ],
+    },
     "`cache=True`": {
         "integration/test_tasks.py": ["test_a_result_is_used_again_in_all_tasks_of_a_crew"],
         "unit/test_calls.py": ["test_an_effect_and_a_failure_are_nothing_to_share"],
