@@ -125,6 +125,18 @@ def test_a_failure_says_nothing_of_another_attempts_call_or_of_an_answer(world: 
     assert begin(world, last) == Finding("answer", "stands")
 
 
+def test_who_was_away_for_longer_than_its_lease_does_not_know_that_its_call_failed(world: World) -> None:
+    """It wakes, and its deadlines have passed; but the answer was sent meanwhile, and has to be paid."""
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run).attempt)
+    begin(world, call)
+    world.clock.forward(LEASE + 1)
+    world.sweep()
+    world.store.journal.fail(call)
+    assert begin(world, replace(call, attempt=world.claim(run).attempt)) == Finding("go")
+    assert world.task(run).repeated == 1
+
+
 def test_a_call_that_must_not_be_repeated_is_in_doubt(world: World) -> None:
     run = world.accept(ONE)
     call = world.call(run, attempt=world.claim(run).attempt)
