@@ -46,9 +46,24 @@ class Timing:
     catch_up: int = SECONDS["d"]
 
     @classmethod
-    def from_json(cls, text: str) -> Timing:
-        """What `to_json` wrote."""
-        return cls(**json.loads(text))
+    def from_json(cls, text: str, where: str) -> Timing:
+        """What `to_json` wrote.
+
+        Args:
+            text: that.
+            where: it stands, for the error.
+
+        Raises:
+            RecordBroken: it names no times, or a time zone that is not known here.
+        """
+        try:
+            timing = cls(**json.loads(text))
+            if min(timing.every, timing.catch_up) < 0:
+                raise ValueError(f"a time of {min(timing.every, timing.catch_up)} s")
+            timing.next(0)  # which reads the line and the zone
+        except (AttributeError, KeyError, OSError, ParseException, TypeError, ValueError) as error:
+            raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+        return timing
 
     def to_json(self) -> str:
         """The one JSON text of these times."""

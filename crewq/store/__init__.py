@@ -20,7 +20,7 @@ from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
-from crewq.store.schedules import ScheduleRecord, Schedules
+from crewq.store.schedules import ScheduleRecord, Schedules, Unreadable
 from crewq.store.verbs import Verbs
 
 
@@ -143,4 +143,5 @@ __all__ = [
     "Store",
     "TaskRecord",
     "Turn",
+    "Unreadable",
 ]
