@@ -69,7 +69,7 @@ def new_tasks(
             needs=sum(other not in done for other in task.after),
             wakes=wakes(spec, at),
             context=task.reads,
-            lane=f"{spec.queue}/{_priority(task.after, batch, priority)}",
+            lane=f"{spec.queue_of(at)}/{_priority(task.after, batch, priority)}",
             kept=kept.get(at),
         )
         for at, task in enumerate(spec.tasks)
@@ -88,7 +88,7 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool, priority: P
         args=(job.run, job.index),
         immutable=True,
         task_id=task_id(job.run, job.index),
-        queue=spec.queue,
+        queue=spec.queue_of(job.index),
         priority=_priority(task.after, batch, priority),
         shadow=f"{spec.name}/{task.label}",
         argsrepr="",
