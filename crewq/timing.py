@@ -58,11 +58,12 @@ class Timing:
         """
         try:
             timing = cls(**json.loads(text))
-            if min(timing.every, timing.catch_up) < 0:
-                raise ValueError(f"a time of {min(timing.every, timing.catch_up)} s")
+            shortest = min(timing.every, timing.catch_up)
             timing.next(0)  # which reads the line and the zone
         except (AttributeError, KeyError, OSError, ParseException, TypeError, ValueError) as error:
             raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+        if shortest < 0:
+            raise errors.RecordBroken(where=where, reason=f"a time of {shortest} s cannot be meant.")
         return timing
 
     def to_json(self) -> str:

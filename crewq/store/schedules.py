@@ -56,16 +56,14 @@ class ScheduleRecord:
         Raises:
             RecordBroken: it holds none.
         """
+        where = f"schedule:{name}"
         try:
-            inputs = json.loads(fields["inputs"])
-            if not isinstance(inputs, dict):
-                raise ValueError(f"the inputs are {inputs!r}")
-            return cls(
+            record = cls(
                 name=name,
                 id=fields["id"],
                 crew=fields["crew"],
                 spec=fields["spec"],
-                inputs=inputs,
+                inputs=json.loads(fields["inputs"]),
                 timing=fields["timing"],
                 created=int(fields["created"]),
                 last=int(fields["last"]),
@@ -74,8 +72,10 @@ class ScheduleRecord:
                 terms=Terms.read(json.loads(fields.get("terms", "{}"))),
             )
         except (KeyError, ValueError, TypeError, AttributeError, errors.InvalidField) as error:
-            where = f"schedule:{name}"
             raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+        if not isinstance(record.inputs, dict):
+            raise errors.RecordBroken(where=where, reason="its inputs are no mapping.")
+        return record
 
 
 @dataclass(frozen=True)

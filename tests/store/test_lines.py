@@ -26,6 +26,7 @@ class Slots:
         self.working: list[Job] = []
         self.begun: list[str] = []  # the runs, in the order in which they were
         self.tenants: dict[str, str] = {}
+        world.sweep()  # which sees that this start of Redis has no past
         world.runs.present("w1", {"concurrency": slots, "weights": weights or {}})
 
     def batch(self, tenant: str, count: int = MANY, window: int = 1000, spec: CrewSpec = ONE, **terms: Any) -> str:
