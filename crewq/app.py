@@ -13,6 +13,7 @@ PROBE_JOB = "crewq.probe"
 
 # Lower goes first. A task of a run that has begun goes before the first task of a new one, so that runs end one after
 # the other and not all at the end; of the same urgency, a single kickoff goes before those of a batch.
+# The store tells them apart by their being even: see store/lua/_lines.lua.
 PRIORITY_LATER = 0
 PRIORITY_SINGLE = {"high": 1, "normal": 3, "low": 7}
 PRIORITY_BATCH = {"high": 2, "normal": 6, "low": 8}

@@ -15,6 +15,7 @@ from crewq import errors
 from crewq.firing import look_at
 from crewq.producer import Producer
 from crewq.settings import Settings
+from crewq.store import ScheduleRecord
 
 log = logging.getLogger("crewq.beat")
 
@@ -41,6 +42,7 @@ class Scheduler(beat.Scheduler):
             reason = "a beat needs the address of a Redis, such as redis://localhost:6379/0."
             raise errors.SettingInvalid(variable="CREWQ_REDIS_URL", value="", reason=reason)
         self._producer: Producer | None = None
+        self._skipped: dict[str, str] = {}
         super().__init__(app, *arguments, **named)
 
     def setup_schedule(self) -> None:
@@ -59,15 +61,31 @@ class Scheduler(beat.Scheduler):
         assert self._producer is not None, "Celery calls setup_schedule before it has a scheduler work"
         try:
             due = self._producer.store.schedules.due()
+            for broken in due.unreadable:
+                self._skip(self._producer, broken.name, broken.error, due.now)
             for record in due.schedules:
-                look_at(self._producer, record, due.now)
+                self._look_at(self._producer, record, due.now)
         except errors.StoreError as error:
             log.warning("cannot look at the schedules: %s", error)
             return RETRIES_AFTER
-        if due.schedules:
+        if due.schedules or due.unreadable:
             return 0.0
         until = (due.following - due.now) / 1000 if due.following else self.max_interval
         return min(until, float(self.max_interval))
+
+    def _look_at(self, producer: Producer, record: ScheduleRecord, now: int) -> None:
+        try:
+            look_at(producer, record, now)
+            self._skipped.pop(record.name, None)
+        except errors.RecordBroken as error:
+            self._skip(producer, record.name, error, now)
+
+    def _skip(self, producer: Producer, name: str, error: errors.RecordBroken, now: int) -> None:
+        """One that cannot be read holds no other up, and is told of once."""
+        if self._skipped.get(name) != str(error):
+            self._skipped[name] = str(error)
+            log.error("the schedule %r starts no runs: %s", name, error)
+        producer.store.schedules.set_aside(name, now)
 
     def _touch(self, settings: Settings) -> None:
         if settings.heartbeat_file:

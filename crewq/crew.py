@@ -52,7 +52,8 @@ class Crew(Member):
         on_change: what `resume` does with a run of this crew as it was before: go on with the crew as it is now
             (`resume`), with the crew as it was (`pin`), or not at all (`refuse`). A run that nobody stopped always goes on
             with the crew that it was started with.
-        queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -Q`); default: crewq.
+        queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -- -Q NAME`); None:
+            CREWQ_QUEUE. A task or its agent may name another. In embedded mode, the one worker does all.
         task_callback, step_callback: called in the worker; they travel by their name.
     """
 
@@ -76,7 +77,7 @@ class Crew(Member):
     task_callback: Callable[..., Any] | None = None
     before_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
     after_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
-    queue: str | None = None
+    queue: str | None = Field(default=None, min_length=1)
     on_change: Literal["resume", "pin", "refuse"] = "resume"
     usage_metrics: UsageMetrics | None = None
 

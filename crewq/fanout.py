@@ -1,7 +1,7 @@
 """Fan-out: the runs of one batch, accepted in chunks before the first of them starts.
 
 The manifest comes first, so a batch is in the store whole before anything is paid for; then its runs are let go a window
-at a time, as Celery groups of chains, and each run that ends lets the next one go.
+at a time, as Celery groups of chains. Where several batches have runs to let go, tenants take turns.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def start_batch(
     except errors.UsageError:
         store.batches.abandon(batch)
         raise
-    first = store.batches.open(batch, window or _window(producer))
-    producer.publish(spec, first, batch=True, priority=terms.priority)
+    producer.publish_any(store.batches.open(batch, window or _window(producer)))
     return batch
 
 

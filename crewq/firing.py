@@ -35,8 +35,9 @@ def look_at(producer: Producer, record: ScheduleRecord, now: int) -> str | None:
 
     Raises:
         StoreUnreachable, StoreFull: Redis is not there; nothing is lost with that.
+        RecordBroken: its times cannot be read.
     """
-    timing = Timing.from_json(record.timing)
+    timing = times_of(record)
     following = timing.next(now) or now + NEVER_MS
     nominal = timing.latest(now)
     if nominal is None or nominal <= record.last:
@@ -55,7 +56,7 @@ def look_at(producer: Producer, record: ScheduleRecord, now: int) -> str | None:
         log.error("the schedule %r started no run for %s: %s", record.name, when(nominal, timing.tz), problem)
     if not first or spec is None:
         return None
-    _publish(producer, spec, run)
+    _publish(producer, record, spec, run)
     log.info("the schedule %r started the run %s for %s", record.name, run, when(nominal, timing.tz))
     return run
 
@@ -68,8 +69,17 @@ def start_now(producer: Producer, record: ScheduleRecord) -> str:
     """
     spec = _crew(record)
     run = _accept(producer, record, spec, str(uuid.uuid4()))
-    _publish(producer, spec, run)
+    _publish(producer, record, spec, run)
     return run
+
+
+def times_of(record: ScheduleRecord) -> Timing:
+    """The times of a schedule.
+
+    Raises:
+        RecordBroken: they cannot be read.
+    """
+    return Timing.from_json(record.timing, where=f"schedule:{record.name}")
 
 
 def _too_late(timing: Timing, nominal: int, now: int) -> str:
@@ -83,12 +93,14 @@ def _crew(record: ScheduleRecord) -> CrewSpec:
 
 
 def _accept(producer: Producer, record: ScheduleRecord, spec: CrewSpec, run: str) -> str:
-    order = Order(spec, new_tasks(spec, batch=False), schedule=record.name)
+    tasks = new_tasks(spec, batch=False, priority=record.terms.priority)
+    order = Order(spec, tasks, schedule=record.name, terms=record.terms)
     return producer.store.runs.create(order, [new_run(spec, record.inputs, run=run)])[0]
 
 
-def _publish(producer: Producer, spec: CrewSpec, run: str) -> None:
-    producer.publish(spec, [Job(run, at) for at, task in enumerate(spec.tasks) if not task.after])
+def _publish(producer: Producer, record: ScheduleRecord, spec: CrewSpec, run: str) -> None:
+    first = [Job(run, at) for at, task in enumerate(spec.tasks) if not task.after]
+    producer.publish(spec, first, priority=record.terms.priority)
 
 
-__all__ = ["look_at", "start_now"]
+__all__ = ["look_at", "start_now", "times_of"]

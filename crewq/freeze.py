@@ -72,7 +72,7 @@ def freeze(crew: Plan, settings: Settings) -> CrewSpec:
     tasks = tuple(_tasks(crew, staff, settings))
     spec = CrewSpec(
         name=crew.name,
-        queue=crew.queue or settings.queue,
+        queue=_queue(settings, crew.queue) or settings.queue,
         agents=agents,
         tasks=tuple(planned_first(tasks, agents, staff.place(staff.planner))) if staff.planner else tasks,
         process=crew.process,
@@ -85,7 +85,17 @@ def freeze(crew: Plan, settings: Settings) -> CrewSpec:
     )
     # Only a process of the same script can load what is defined in it, or has its keys: such a crew has a queue of its own.
     own = "__main__" in modules_of(spec) or lent_keys(crew, spec)
-    return spec.model_copy(update={"queue": main_queue(spec.queue)}) if own else spec
+    return _in_this_script(spec) if own else spec
+
+
+def _in_this_script(spec: CrewSpec) -> CrewSpec:
+    tasks = (task.model_copy(update={"queue": main_queue(task.queue)}) if task.queue else task for task in spec.tasks)
+    return spec.model_copy(update={"queue": main_queue(spec.queue), "tasks": tuple(tasks)})
+
+
+def _queue(settings: Settings, *wanted: str | None) -> str | None:
+    """The first that is named. In embedded mode there is no worker but the one in this process, which has what there is."""
+    return None if settings.embedded else next(filter(None, wanted), None)
 
 
 def lent_keys(crew: Plan, spec: CrewSpec) -> dict[str, str]:
@@ -243,6 +253,7 @@ def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
             guardrail_max_retries=task.guardrail_max_retries,
             human_input=task.human_input,
             condition=_condition(crew, at, settings),
+            queue=_queue(settings, task.queue, agent.queue),
         )
 
 

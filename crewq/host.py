@@ -21,7 +21,7 @@ from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
 from crewq.hidden import Hidden
 from crewq.leases import Leases
-from crewq.plan import publish
+from crewq.plan import alike, publish
 from crewq.sandboxes import check
 from crewq.settings import Settings
 from crewq.spec import CrewSpec, LLMSpec
@@ -184,13 +184,14 @@ class Host:
     def publish(self, jobs: tuple[Job, ...], *, urgent: bool = False) -> None:
         """Send the chains that begin with these jobs, of whatever runs. Those of a crew that this worker cannot read are
         left to one that can, and hold nobody else's up."""
-        for head in self.store.runs.heads(sorted({job.run for job in jobs})):
+        if not jobs:
+            return
+        for head, mine in alike(jobs, self.store.runs.heads(sorted({job.run for job in jobs}))):
             try:
                 spec = self.spec(head.spec)
             except (errors.SpecTooNew, errors.RecordBroken, errors.UnknownId) as error:
                 log.warning("the jobs of run %s are not sent: %s", head.run, error)
                 continue
-            mine = [job for job in jobs if job.run == head.run]
             publish(self.app, spec, mine, batch=bool(head.batch), urgent=urgent, priority=head.priority)
 
     # -- the end -------------------------------------------------------------------------------------------

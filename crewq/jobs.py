@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeAlias
 
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from kombu.exceptions import KombuError
 
 from crewq import errors
 from crewq.assignment import Assignment, Done, carry_out, load
@@ -102,6 +103,7 @@ def _carry_through(host: Host, job: Job, claim: Claim) -> None:
     if claim.word == "done":
         return  # somebody did this before, so the next of the chain may go on
     with host.leases.hold(job, claim.attempt) as hold:
+        _make_room(host, claim)
         outcome = _work(host, job, claim, hold)
     ending = _record(host, job, claim, outcome)
     _release(host, job, claim, outcome, ending)
@@ -125,6 +127,14 @@ def _claim(host: Host, job: Job, alone_from: int = 0) -> Claim:
         log.debug("task %s not worked on: %s", job, claim.word)
         raise Ignore
     return claim
+
+
+def _make_room(host: Host, claim: Claim) -> None:
+    """This task waits no longer, so the queue takes others. One whose message is not sent is found by a sweep."""
+    try:
+        host.publish(claim.ready)
+    except (KombuError, OSError, errors.StoreError) as error:
+        log.warning("the next jobs are not sent yet: %s", errors.explain(error))
 
 
 def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:

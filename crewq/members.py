@@ -163,7 +163,9 @@ class Agent(Member):
         allow_code_execution: gives it a tool that runs Python in a sandbox: no files, no network, no environment.
         code_execution_mode: "safe" is the only one: code of a model is never run in the worker itself.
         sandbox: "monty", a subset of Python that starts at once, or "container", all of it with the packages of an image;
-            None: CREWQ_SANDBOX. This field is crewq's own.
+            None: CREWQ_SANDBOX. This field is crewq's own, and so is
+        queue: the Celery queue of its tasks, for workers that have what it needs (`crewq worker -- -Q NAME`); None: the crew's.
+            Work that others give it is done where their task is.
     """
 
     lacks = lacking.OF_AN_AGENT
@@ -192,6 +194,7 @@ class Agent(Member):
     allow_code_execution: bool = False
     code_execution_mode: Literal["safe"] = "safe"
     sandbox: Literal["monty", "container"] | None = None
+    queue: str | None = Field(default=None, min_length=1)
     step_callback: Callable[..., Any] | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
@@ -243,6 +246,7 @@ class Task(Member):
             the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
         guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
         human_input: the run is paused until a person accepts the answer or says what to change: `Run.answer`.
+        queue: the Celery queue that it goes through; None: that of its agent, or else the crew's. This field is crewq's own.
     """
 
     lacks = lacking.OF_A_TASK
@@ -266,6 +270,7 @@ class Task(Member):
     guardrails: Guardrail | Sequence[Guardrail] | None = None
     guardrail_max_retries: int = Field(default=3, ge=0)
     human_input: bool = False
+    queue: str | None = Field(default=None, min_length=1)
     output: TaskOutput | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 

@@ -15,7 +15,7 @@ from celery.canvas import Signature
 
 from crewq.app import PRIORITY_BATCH, PRIORITY_LATER, PRIORITY_SINGLE, PROBE_JOB, TASK_JOB
 from crewq.spec import CrewSpec
-from crewq.store import Job, NewTask
+from crewq.store import Head, Job, NewTask
 from crewq.terms import Priority
 
 
@@ -69,7 +69,7 @@ def new_tasks(
             needs=sum(other not in done for other in task.after),
             wakes=wakes(spec, at),
             context=task.reads,
-            lane=f"{spec.queue}/{_priority(task.after, batch, priority)}",
+            lane=f"{spec.queue_of(at)}/{_priority(task.after, batch, priority)}",
             kept=kept.get(at),
         )
         for at, task in enumerate(spec.tasks)
@@ -88,7 +88,7 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool, priority: P
         args=(job.run, job.index),
         immutable=True,
         task_id=task_id(job.run, job.index),
-        queue=spec.queue,
+        queue=spec.queue_of(job.index),
         priority=_priority(task.after, batch, priority),
         shadow=f"{spec.name}/{task.label}",
         argsrepr="",
@@ -132,6 +132,24 @@ def publish(
             group(chains, app=app).apply_async(producer=producer, add_to_parent=False)
 
 
+def alike(jobs: Sequence[Job], heads: Iterable[Head]) -> list[tuple[Head, list[Job]]]:
+    """The jobs, in their order, with what is known of their runs: those in a row that are published alike stand together."""
+    known = {head.run: head for head in heads}
+    rows: list[tuple[Head, list[Job]]] = []
+    for job in jobs:
+        if (head := known.get(job.run)) is None:
+            continue
+        if rows and _way(rows[-1][0]) == _way(head):
+            rows[-1][1].append(job)
+        else:
+            rows.append((head, [job]))
+    return rows
+
+
+def _way(head: Head) -> tuple[str, bool, str]:
+    return head.spec, bool(head.batch), head.priority
+
+
 def publish_probe(app: Celery, lane: str, sent_ms: int) -> None:
     """Send a probe through a lane: when it comes out, all that was sent before it has come out, or was lost."""
     queue, _, priority = lane.rpartition("/")
@@ -141,6 +159,7 @@ def publish_probe(app: Celery, lane: str, sent_ms: int) -> None:
 
 
 __all__ = [
+    "alike",
     "chain_from",
     "new_tasks",
     "next_in_chain",

@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 
 from crewq import errors
 from crewq.app import make_app
-from crewq.plan import publish
+from crewq.plan import alike, publish
 from crewq.settings import Settings
 from crewq.spec import CrewSpec
 from crewq.states import TaskState
@@ -77,6 +77,19 @@ class Producer:
             publish(self.app, spec, jobs, batch=batch, urgent=urgent, priority=priority)
         except (KombuError, OSError) as error:
             log.warning("the broker does not answer, so the workers will send these jobs themselves: %s", error)
+
+    def publish_any(self, jobs: tuple[Job, ...], *, urgent: bool = False) -> None:
+        """Send the chains that begin with these jobs, of whatever runs. Those of a crew that this process cannot read are
+        left to a worker that can."""
+        if not jobs:
+            return
+        for head, mine in alike(jobs, self.store.runs.heads(sorted({job.run for job in jobs}))):
+            try:
+                spec = self.store.runs.spec(head.spec)
+            except (errors.SpecTooNew, errors.RecordBroken, errors.UnknownId) as error:
+                log.warning("the jobs of run %s are not sent: %s", head.run, error)
+                continue
+            self.publish(spec, mine, batch=bool(head.batch), urgent=urgent, priority=head.priority)
 
     def tell_pause(self, run: str) -> None:
         """Say in the log that a run is paused, if it is, and what to do; once for each thing that a person has to decide."""

@@ -185,7 +185,9 @@ class Run(Handle[CrewOutput]):
         """
         check_budget(max_cost, max_tokens)
         budget = Budget(max_cost, max_tokens)
-        self._publish(self._producer.store.runs.resume(self.id, call_in_doubt or "", spec, budget), urgent=True)
+        self._producer.publish_any(
+            self._producer.store.runs.resume(self.id, call_in_doubt or "", spec, budget), urgent=True
+        )
         return self
 
     def questions(self) -> tuple[TaskRecord, ...]:
@@ -224,7 +226,7 @@ class Run(Handle[CrewOutput]):
             NotNow: no task asks, several do, or somebody else has just answered.
         """
         asking = self.question(task)
-        self._publish(
+        self._producer.publish_any(
             self._producer.store.runs.answer(Job(self.id, asking.index), asking.question or "", text), urgent=True
         )
         return self
@@ -232,15 +234,8 @@ class Run(Handle[CrewOutput]):
     def cancel(self) -> bool:
         """End it now: no new call starts, and one in flight is aborted within a second. False: it had ended already."""
         cancelled, ready = self._producer.store.runs.cancel(self.id)
-        self._publish(ready)
+        self._producer.publish_any(ready)
         return cancelled
-
-    def _publish(self, jobs: tuple[Job, ...], *, urgent: bool = False) -> None:
-        runs = self._producer.store.runs
-        for head in runs.heads(sorted({job.run for job in jobs})):
-            mine = [job for job in jobs if job.run == head.run]
-            batch = bool(head.batch)
-            self._producer.publish(runs.spec(head.spec), mine, batch=batch, urgent=urgent, priority=head.priority)
 
 
 class Events:

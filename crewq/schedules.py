@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from crewq import errors
 from crewq.crew import Crew
+from crewq.firing import times_of
 from crewq.producer import connect
 from crewq.references import MAIN_MARK
 from crewq.spec import CrewSpec, templates
 from crewq.store import ScheduleRecord
 from crewq.template import checked_inputs, require
-from crewq.timing import CATCH_UP, Timing, read_timing
+from crewq.terms import Terms, TermsGiven
+from crewq.timing import CATCH_UP, read_timing
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -29,6 +31,7 @@ def schedule(
     inputs: Mapping[str, Any] | None = None,
     catch_up: str | int = CATCH_UP,
     replace: bool = False,
+    **terms: Unpack[TermsGiven],
 ) -> ScheduleRecord:
     """Have a crew started at certain times, by any `crewq beat`: each time makes one run, however many beats there are.
 
@@ -43,25 +46,27 @@ def schedule(
         inputs: of every run.
         catch_up: how late a missed time may be made up for, at least a minute.
         replace: in the place of the schedule of that name, if there is one; with the same times, it goes on where it was.
+        terms: of every run: `tenant`, `priority`, `max_cost` (US dollars) and `max_tokens`, as of `kickoff`.
 
     Raises:
         ScheduleInvalid: the name or the times cannot be meant.
         ScheduleKnown: there is one of that name.
         NotPortable, LiteralKey: something of the crew is of this process only.
-        UsageError: the crew or its inputs are wrong.
+        UsageError: the crew, its inputs or its terms are wrong.
     """
     if not NAME.fullmatch(name):
         reason = f"its name {name!r} must be of letters, digits, '_', '.' and '-', and begin with one of the first two."
         raise errors.ScheduleInvalid(reason=reason)
     timing = read_timing(cron, every, tz, catch_up, now=int(time.time() * 1000))
+    agreed = Terms(**terms)
     producer = connect(work=False)
     spec = _travelling(crew, crew.spec(producer.settings))
     values = checked_inputs(inputs)
     require(spec.name, templates(spec), values)
     schedules = producer.store.schedules
-    if not schedules.put(name, spec, values, timing.to_json(), replace=replace):
+    if not schedules.put(name, spec, values, timing.to_json(), agreed, replace=replace):
         known = schedules.read(name)
-        raise errors.ScheduleKnown(name=name, crew=known.crew, timing=Timing.from_json(known.timing))
+        raise errors.ScheduleKnown(name=name, crew=known.crew, timing=times_of(known))
     return schedules.read(name)
 
 

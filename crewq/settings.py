@@ -15,6 +15,7 @@ from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
 from crewq.sandboxes import SANDBOXES
 from crewq.secret_files import value_of
+from crewq.weights import read_weights
 
 DEFAULT_QUEUE = "crewq"
 DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
@@ -54,6 +55,7 @@ class Settings:
         retention: how long runs are kept.
         limits: what models may be asked, over all workers together.
         budgets: what tenants may spend in a day.
+        weights: of tenants, and of `*`, everybody else: how they share the slots of the workers.
         at_home: whether `redis_url` is that of the embedded server.
     """
 
@@ -77,6 +79,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     limits: tuple[ModelLimit, ...] = ()
     budgets: tuple[TenantBudget, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
     at_home: bool = False
 
     @classmethod
@@ -113,6 +116,7 @@ class Settings:
             ),
             limits=read_limits(environ.get("CREWQ_LIMITS", ""), "CREWQ_LIMITS"),
             budgets=read_budgets(environ.get("CREWQ_BUDGETS", ""), "CREWQ_BUDGETS"),
+            weights=read_weights(environ.get("CREWQ_WEIGHTS", ""), "CREWQ_WEIGHTS"),
         )
 
     def with_(self, **changes: Any) -> Settings:

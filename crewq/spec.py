@@ -163,6 +163,7 @@ class TaskSpec(Frozen):
         coworkers: the positions of the agents that its agent can give work to.
         output_class: the class of the schema, by reference, for functions that look at the output; None: it cannot travel.
         condition: a function, by reference, of the output of the task just before it; if it says no, this one is skipped.
+        queue: the Celery queue that its jobs go through; None: the crew's.
     """
 
     key: str
@@ -185,6 +186,7 @@ class TaskSpec(Frozen):
     guardrail_max_retries: int = 3
     human_input: bool = False
     condition: str | None = None
+    queue: str | None = None
 
     @property
     def label(self) -> str:
@@ -203,8 +205,8 @@ class TaskSpec(Frozen):
 
 
 class CrewSpec(Frozen):
-    """A crew, whole. `queue` is the Celery queue that its jobs go through; `stream` has the answers of its models told of
-    as they come."""
+    """A crew, whole. `queue` is the Celery queue of those of its tasks that name none; `stream` has the answers of its models
+    told of as they come."""
 
     version: Literal[1] = SPEC_VERSION
     name: str
@@ -244,6 +246,10 @@ class CrewSpec(Frozen):
             return cls.model_validate_json(text)
         except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise errors.RecordBroken(where=where, reason=f"{str(error).splitlines()[0]}.") from error
+
+    def queue_of(self, index: int) -> str:
+        """The Celery queue that the jobs of a task go through."""
+        return self.tasks[index].queue or self.queue
 
     def digest(self) -> str:
         """What identifies this crew's content."""

@@ -50,13 +50,15 @@ class Sweeper:
     def sweep(self) -> None:
         """Sweep once."""
         settings = self._host.settings
-        self._host.store.runs.present(self._host.name, {"concurrency": settings.concurrency})
+        about = {"concurrency": settings.concurrency, "weights": dict(settings.weights)}
+        self._host.store.runs.present(self._host.name, about)
         if adopted := self._host.spool.adopt(self._host.store.journal):  # before their tasks are given to anybody
             log.info("%d answers of workers that died are written down", adopted)
         found = self._host.store.runs.sweep(grace=GRACE, max_attempts=settings.max_attempts)
         if found.jobs:
             log.info("sending %d jobs again", len(found.jobs))
             self._host.publish(found.jobs, urgent=True)
+        self._host.publish(found.new)
         for lane, now in found.probes:
             publish_probe(self._host.app, lane, now)
         for run in found.unsaid:

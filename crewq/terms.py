@@ -106,6 +106,7 @@ def _refuse(field: str, reason: str) -> None:
 __all__ = [
     "DEFAULT_TENANT",
     "PRIORITIES",
+    "TENANT",
     "BudgetGiven",
     "Priority",
     "Terms",

@@ -46,9 +46,25 @@ class Timing:
     catch_up: int = SECONDS["d"]
 
     @classmethod
-    def from_json(cls, text: str) -> Timing:
-        """What `to_json` wrote."""
-        return cls(**json.loads(text))
+    def from_json(cls, text: str, where: str) -> Timing:
+        """What `to_json` wrote.
+
+        Args:
+            text: that.
+            where: it stands, for the error.
+
+        Raises:
+            RecordBroken: it names no times, or a time zone that is not known here.
+        """
+        try:
+            timing = cls(**json.loads(text))
+            shortest = min(timing.every, timing.catch_up)
+            timing.next(0)  # which reads the line and the zone
+        except (AttributeError, KeyError, OSError, ParseException, TypeError, ValueError) as error:
+            raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+        if shortest < 0:
+            raise errors.RecordBroken(where=where, reason=f"a time of {shortest} s cannot be meant.")
+        return timing
 
     def to_json(self) -> str:
         """The one JSON text of these times."""

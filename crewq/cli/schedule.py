@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from crewq import errors
 from crewq.cli.crews import load_crew
 from crewq.cli.inputs import read_pairs
-from crewq.cli.options import as_json, print_json, some_inputs
+from crewq.cli.options import as_json, max_cost, max_tokens, print_json, priority, some_inputs, tenant
 from crewq.cli.start import check_given
-from crewq.firing import start_now
-from crewq.producer import connect
+from crewq.firing import start_now, times_of
+from crewq.producer import Producer, connect
 from crewq.schedules import schedule as keep
-from crewq.store import ScheduleRecord
+from crewq.store import ScheduleRecord, Unreadable
 from crewq.timing import CATCH_UP, Timing, when
 
 SHOWN = 3  # of the next times, once a schedule is kept
@@ -41,8 +42,12 @@ def schedule() -> None:
 @click.option("--catch-up", default=CATCH_UP, show_default=True, help="How late a missed time is still made up for.")
 @click.option("--replace", is_flag=True, help="In the place of the schedule of that name, if there is one.")
 @some_inputs
+@tenant
+@priority
+@max_cost
+@max_tokens
 @as_json
-def add(name: str, crew: str, pairs: tuple[str, ...], *, as_json: bool, **times: Any) -> None:
+def add(name: str, crew: str, pairs: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
     """Keep a schedule, with the crew as it is now; tells when it is due next.
 
     \b
@@ -50,10 +55,11 @@ def add(name: str, crew: str, pairs: tuple[str, ...], *, as_json: bool, **times:
     """
     found, inputs = load_crew(crew), read_pairs(pairs)
     check_given(found, inputs)
-    record = keep(found, name, inputs=inputs or None, **times)
+    given = {option: value for option, value in options.items() if value is not None}
+    record = keep(found, name, inputs=inputs or None, **given)
     if as_json:
         return print_json(_facts(record))
-    timing = Timing.from_json(record.timing)
+    timing = times_of(record)
     click.echo(f"The schedule {name!r} of the crew {record.crew!r} is kept: {timing}. It is due next at")
     for at in _next(timing):
         click.echo(f"  {when(at, timing.tz)}")
@@ -69,18 +75,18 @@ def show_all(as_json: bool) -> None:
     Example: crewq schedule list
     """
     producer = connect(work=False)
-    found = producer.store.schedules.all()
+    found = _known(producer)
     if as_json:
-        return print_json([_facts(record) for record in found])
+        return print_json([_facts(record) if isinstance(record, ScheduleRecord) else _lost(record) for record in found])
     if not found:
         return click.echo(f"There is no schedule in {producer.given.where}.", err=True)
-    rows = [("SCHEDULE", "CREW", "TIMES", "NEXT", "LAST RUN"), *(_row(record) for record in found)]
+    rows = [("SCHEDULE", "CREW", "TIMES", "NEXT", "LAST RUN"), *map(_row, found)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     for record in found:
-        if record.problem:
-            click.echo(f"{record.name}: {record.problem}", err=True)
+        if problem := record.problem if isinstance(record, ScheduleRecord) else record.error:
+            click.echo(f"{record.name}: {problem}", err=True)
     return None
 
 
@@ -121,14 +127,34 @@ def _next(timing: Timing) -> list[int]:
     return times
 
 
-def _row(record: ScheduleRecord) -> tuple[str, ...]:
-    timing = Timing.from_json(record.timing)
+def _known(producer: Producer) -> list[ScheduleRecord | Unreadable]:
+    """All schedules; those whose times cannot be read among those of which nothing can."""
+    return [_checked(record) for record in producer.store.schedules.all()]
+
+
+def _checked(record: ScheduleRecord | Unreadable) -> ScheduleRecord | Unreadable:
+    try:
+        if isinstance(record, ScheduleRecord):
+            times_of(record)
+    except errors.RecordBroken as error:
+        return Unreadable(record.name, error)
+    return record
+
+
+def _row(record: ScheduleRecord | Unreadable) -> tuple[str, ...]:
+    if isinstance(record, Unreadable):
+        return record.name, "", "cannot be read", "never", ""
+    timing = times_of(record)
     following = timing.next(int(time.time() * 1000))
     return record.name, record.crew, str(timing), when(following, timing.tz) if following else "never", record.run or ""
 
 
+def _lost(record: Unreadable) -> dict[str, Any]:
+    return {"schedule": record.name, "next": [], "problem": str(record.error)}
+
+
 def _facts(record: ScheduleRecord) -> dict[str, Any]:
-    timing = Timing.from_json(record.timing)
+    timing = times_of(record)
     return {
         "schedule": record.name,
         "crew": record.crew,
@@ -137,6 +163,7 @@ def _facts(record: ScheduleRecord) -> dict[str, Any]:
         "tz": timing.tz,
         "catch_up": timing.catch_up,
         "inputs": record.inputs,
+        **vars(record.terms),
         "next": [when(at, timing.tz) for at in _next(timing)],
         "last_run": record.run,
         "problem": record.problem,

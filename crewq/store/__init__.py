@@ -17,10 +17,10 @@ from crewq.store.journal import Call, Finding, Journal
 from crewq.store.limits import Charge, Demand, Limits, Objection, Turn
 from crewq.store.listing import Listing, Span
 from crewq.store.money import NO_BUDGET, Cost, Costs
-from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, NewTask, Order
+from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
 from crewq.store.runs import Runs
-from crewq.store.schedules import ScheduleRecord, Schedules
+from crewq.store.schedules import ScheduleRecord, Schedules, Unreadable
 from crewq.store.verbs import Verbs
 
 
@@ -126,6 +126,7 @@ __all__ = [
     "Ends",
     "Finding",
     "Findings",
+    "Head",
     "Job",
     "Journal",
     "Limits",
@@ -142,4 +143,5 @@ __all__ = [
     "Store",
     "TaskRecord",
     "Turn",
+    "Unreadable",
 ]

@@ -35,7 +35,11 @@ class Batches:
         return known
 
     def open(self, batch: str, window: int) -> tuple[Job, ...]:
-        """The batch is whole: answers the first jobs to publish, those of `window` runs."""
+        """The batch is whole: it takes its place in the line, and has no more than `window` runs under way at once.
+
+        Returns:
+            The jobs to publish: of its first runs, or of those that are before it, as far as the workers have slots.
+        """
         return tuple(Job.read(member) for member in self._verbs.open_batch(batch=batch, window=window))
 
     def abandon(self, batch: str) -> None:

@@ -32,6 +32,7 @@ ANSWER_WITHIN = 30.0
 CONNECT_WITHIN = 2.0
 HEAL_MS = 3_000  # after a restart of Redis, nothing new begins for so long: see redo.py
 SILENCE_MS = 2_000  # sweepers come by every second: a longer time without any means that nobody got through to Redis
+USUAL_SLOTS = 32  # how many tasks are worked on at once, where no worker is there yet to say so
 PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
 OLDEST_SERVER = (6, 2)
 WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
@@ -96,6 +97,7 @@ class Connection:
             "probe_ms": PROBE_MS,
             "heal_ms": HEAL_MS,
             "silence_ms": SILENCE_MS,
+            "usual_slots": USUAL_SLOTS,
             **{f"keep_{state}": seconds for state, seconds in asdict(settings.retention).items()},
         }
         self._scripts: dict[str, tuple[str, str]] = {}

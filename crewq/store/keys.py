@@ -16,6 +16,10 @@ its keys in one atomic step, also on a Redis Cluster.
 | batch:<id>:held          | list   | those not yet released to the workers              | with its batch                 |
 | batch:<id>:ended         | stream | its runs as they end                               | with its batch                 |
 | batch:<id>:reserved      | hash   | what calls under way of its runs may cost          | with its batch                 |
+| line:<queue>, passes:<queue> | zset, hash | tenants whose batches wait, by who is next; who was | while any waits |
+| turns:<tenant>:<queue>   | zset   | its batches there that wait, by whose turn it is   | likewise                       |
+| lines                    | set    | the queues in which any wait                       | likewise                       |
+| slots, weights           | string, hash | what all workers work on at once; tenants' weights | a minute; `unfinished` |
 | costs:<day>:<tenant>     | hash   | calls, tokens and dollars by crew and model        | 400 days                       |
 | costs                    | zset   | which of these there are                           | likewise                       |
 | reserved:<day>:<tenant>  | hash   | what calls under way may cost, of a day's budget   | two days                       |

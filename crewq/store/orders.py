@@ -85,6 +85,7 @@ class Claim:
     tries: int = 0  # how often the task failed and was tried again
     tenant: str = DEFAULT_TENANT
     has_budget: bool = False  # whether the run or its batch has one
+    ready: tuple[Job, ...] = ()  # of other runs, to be published, as there is room for them now
     context: dict[int, TaskOutput] = field(default_factory=dict)
 
 
@@ -99,10 +100,11 @@ class Ending:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep found: jobs to publish again, lanes to send a probe through, runs whose result is to be said, and runs that
-    go on as their tenants have a new day's budget."""
+    """What a sweep found: jobs to publish again, those of runs that are let go now, lanes to send a probe through, runs whose
+    result is to be said, and runs that go on as their tenants have a new day's budget."""
 
     jobs: tuple[Job, ...] = ()
+    new: tuple[Job, ...] = ()
     probes: tuple[tuple[str, int], ...] = ()  # the lane, and the time by Redis's clock
     unsaid: tuple[str, ...] = ()
     renewed: tuple[str, ...] = ()

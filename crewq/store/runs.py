@@ -145,7 +145,7 @@ class Runs:
         )
         if word != "yours":
             return Claim(word)  # type: ignore[arg-type]
-        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, *context = rest
+        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, ready, *context = rest
         self._verbs.redo.remember("restore_claim", [job.run, job.index, attempt, claim, worker, int(lease * 1000)])
         return Claim(
             "yours",
@@ -158,6 +158,7 @@ class Runs:
             int(tries),
             tenant,
             budget == "1",
+            _jobs(ready.split()),
             {int(at): TaskOutput.model_validate_json(output) for at, output in pairs(context) if output},
         )
 
@@ -239,13 +240,13 @@ class Runs:
         return refused
 
     def sweep(self, *, grace: float, max_attempts: int, limit: int = 500) -> Findings:
-        """Find expired leases, due tasks, lost messages and unsaid results; `grace` is in seconds."""
-        found: dict[str, list[str]] = {"job": [], "probe": [], "say": [], "resume": []}
+        """Find expired leases, due tasks, lost messages, places for new runs and unsaid results; `grace` is in seconds."""
+        found: dict[str, list[str]] = {"job": [], "new": [], "probe": [], "say": [], "resume": []}
         for word, about in pairs(self._verbs.sweep(grace_ms=int(grace * 1000), max_attempts=max_attempts, limit=limit)):
             found[word].append(about)
         probes = (probe.split(" ", 1) for probe in found["probe"])
         lanes = tuple((lane, int(ms)) for ms, lane in probes)
-        return Findings(_jobs(found["job"]), lanes, tuple(found["say"]), tuple(found["resume"]))
+        return Findings(_jobs(found["job"]), _jobs(found["new"]), lanes, tuple(found["say"]), tuple(found["resume"]))
 
     def present(self, worker: str, about: dict[str, Any]) -> None:
         """A sign of life of a worker."""

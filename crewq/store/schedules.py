@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
+
+import redis
 
 from crewq import errors
 from crewq.spec import CrewSpec
 from crewq.store.records import Fields, pairs
 from crewq.store.verbs import Verbs
+from crewq.terms import Terms
 
 AT_ONCE = 100  # schedules that a beat is given to look at
+ASIDE_MS = 60_000  # one that cannot be read is looked at so much later: it may have been replaced
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class ScheduleRecord:
         id: another one for each that was ever kept under the name with other times.
         spec: the crew, as JSON.
         timing: its times, as JSON: what they mean is not the store's business.
+        terms: of each of its runs.
         created: when it was kept.
         last: the nominal time that was seen to last; at first, when it was kept.
         run: the run that it started last.
@@ -42,6 +47,7 @@ class ScheduleRecord:
     last: int
     run: str | None = None
     problem: str | None = None
+    terms: Terms = field(default_factory=Terms)
 
     @classmethod
     def read(cls, name: str, fields: Fields) -> ScheduleRecord:
@@ -50,8 +56,9 @@ class ScheduleRecord:
         Raises:
             RecordBroken: it holds none.
         """
+        where = f"schedule:{name}"
         try:
-            return cls(
+            record = cls(
                 name=name,
                 id=fields["id"],
                 crew=fields["crew"],
@@ -62,10 +69,21 @@ class ScheduleRecord:
                 last=int(fields["last"]),
                 run=fields.get("run"),
                 problem=fields.get("problem"),
+                terms=Terms.read(json.loads(fields.get("terms", "{}"))),
             )
-        except (KeyError, ValueError) as error:
-            where = f"schedule:{name}"
+        except (KeyError, ValueError, TypeError, AttributeError, errors.InvalidField) as error:
             raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
+        if not isinstance(record.inputs, dict):
+            raise errors.RecordBroken(where=where, reason="its inputs are no mapping.")
+        return record
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A schedule of which no more is known than its name, and why."""
+
+    name: str
+    error: errors.RecordBroken
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,7 @@ class Due:
     now: int
     schedules: tuple[ScheduleRecord, ...]
     following: int | None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class Schedules:
@@ -83,7 +102,16 @@ class Schedules:
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
 
-    def put(self, name: str, spec: CrewSpec, inputs: Mapping[str, Any], timing: str, *, replace: bool = False) -> bool:
+    def put(
+        self,
+        name: str,
+        spec: CrewSpec,
+        inputs: Mapping[str, Any],
+        timing: str,
+        terms: Terms | None = None,
+        *,
+        replace: bool = False,
+    ) -> bool:
         """Keep a schedule. False: there is one of that name, and it was not to be replaced.
 
         One that is replaced with its times as they were starts no run twice, and leaves none out.
@@ -94,6 +122,7 @@ class Schedules:
             "spec": spec.to_json(),
             "inputs": json.dumps(inputs, ensure_ascii=False),
             "timing": timing,
+            "terms": json.dumps((terms or Terms()).fields()),
         }
         document = json.dumps(texts, ensure_ascii=False)
         return self._verbs.put_schedule(name=name, document=document, replace=int(replace)) == "kept"
@@ -101,8 +130,15 @@ class Schedules:
     def due(self) -> Due:
         """The schedules that are to be looked at by now."""
         now, following, *found = self._verbs.due_schedules(limit=AT_ONCE)
-        records = (ScheduleRecord.read(name, dict(pairs(flat))) for name, *flat in found)
-        return Due(int(now), tuple(records), int(following) if following else None)
+        records = [_read(name, dict(pairs(flat))) for name, *flat in found]
+        good = tuple(record for record in records if isinstance(record, ScheduleRecord))
+        bad = tuple(record for record in records if isinstance(record, Unreadable))
+        return Due(int(now), good, int(following) if following else None, bad)
+
+    def set_aside(self, name: str, now: int) -> None:
+        """Look at one that cannot be read a minute after `now`, so that it takes no other's place meanwhile."""
+        later = {name: now + ASIDE_MS}
+        self._verbs.do(lambda client: client.zadd(self._verbs.keys.named("schedules"), later, xx=True))
 
     def note(
         self, record: ScheduleRecord, nominal: int | None, following: int, run: str = "", problem: str = ""
@@ -135,24 +171,25 @@ class Schedules:
 
         Raises:
             UnknownSchedule: there is none.
+            RecordBroken: it cannot be read.
         """
         fields = self._verbs.do(lambda client: client.hgetall(self._verbs.keys.schedule(name)))
         if not fields:
             raise self._unknown(name)
         return ScheduleRecord.read(name, fields)
 
-    def all(self) -> list[ScheduleRecord]:
+    def all(self) -> list[ScheduleRecord | Unreadable]:
         """All of them, by name."""
 
         def command(client: Any) -> Any:
             pipeline = client.pipeline(transaction=False)
             for name in names:
                 pipeline.hgetall(self._verbs.keys.schedule(name))
-            return pipeline.execute()
+            return pipeline.execute(raise_on_error=False)
 
         names = self._names()
         found = zip(names, self._verbs.do(command), strict=True)
-        return [ScheduleRecord.read(name, fields) for name, fields in found if fields]
+        return [_read(name, fields) for name, fields in found if fields]
 
     def _names(self) -> list[str]:
         index = self._verbs.keys.named("schedules")
@@ -164,4 +201,13 @@ class Schedules:
         return errors.UnknownSchedule(name=name, where=self._verbs.where, hint=hint)
 
 
-__all__ = ["Due", "ScheduleRecord", "Schedules"]
+def _read(name: str, fields: Fields | redis.ResponseError) -> ScheduleRecord | Unreadable:
+    if isinstance(fields, redis.ResponseError):
+        return Unreadable(name, errors.RecordBroken(where=f"schedule:{name}", reason=f"{fields}."))
+    try:
+        return ScheduleRecord.read(name, fields)
+    except errors.RecordBroken as error:
+        return Unreadable(name, error)
+
+
+__all__ = ["Due", "ScheduleRecord", "Schedules", "Unreadable"]

@@ -61,7 +61,8 @@ def arguments_of(name: str) -> list[str]:
 
 
 def assemble(name: str, config: Mapping[str, int]) -> str:
-    """The whole script: the tables that the prelude goes by, the prelude, what the verb uses, the arguments, the verb."""
+    """The whole script: the tables that the prelude goes by, the prelude and the lines that it lets runs go from, what the
+    verb uses, the arguments, the verb."""
     arguments = "\n".join(f"local {argument} = ARGV[{at}]" for at, argument in enumerate(arguments_of(name), start=2))
     tables = "\n".join(
         (
@@ -71,7 +72,7 @@ def assemble(name: str, config: Mapping[str, int]) -> str:
         )
     )
     used = (source_of(part) for part in USES.findall(source_of(name)))
-    return "\n".join((tables, source_of("_prelude"), *used, arguments, source_of(name)))
+    return "\n".join((tables, source_of("_prelude"), source_of("_lines"), *used, arguments, source_of(name)))
 
 
 def _moves(table: Mapping[Any, frozenset[Any]]) -> dict[str, str]:

@@ -20,11 +20,14 @@ import pytest
 from click.testing import CliRunner
 
 from crewq import LLM, Crew, errors, schedule
+from crewq.app import PRIORITY_SINGLE, make_app
+from crewq.beat import Scheduler
 from crewq.cli import main
-from crewq.firing import look_at
+from crewq.firing import look_at, start_now
 from crewq.producer import Producer, connect, disconnect
 from crewq.server import Server, join
 from crewq.store import RunRecord, ScheduleRecord
+from crewq.terms import Terms
 from crewq.timing import when
 from tests.integration.conftest import StartWorker
 from tests.integration.crews import crew, greetings
@@ -211,6 +214,50 @@ def test_a_crew_of_a_newer_version_stops_no_other(own_redis: Server, caplog: pyt
     assert "started no run" in caplog.text
 
 
+def test_a_run_is_started_on_the_terms_of_its_schedule(own_redis: Server) -> None:
+    producer, record = kept(every="1h", tenant="acme", priority="low", max_cost=0.5, max_tokens=1000)
+    assert record.terms == Terms("acme", "low", 0.5, 1000)
+    for run in (look_at(producer, record, record.last + 3_600_000), start_now(producer, record)):
+        told = producer.store.runs.read(str(run))
+        assert told.terms == record.terms
+    lane = producer.store.runs._verbs.client.hget(f"{{crewq}}:run:{run}:task:0", "lane")
+    assert lane == f"crewq/{PRIORITY_SINGLE['low']}"
+
+
+SPOILT = {
+    "times": {"timing": "?"},
+    "no-line": {"timing": "{}"},
+    "zone": {"timing": '{"cron": "0 7 * * *", "tz": "Mars/Olympus"}'},
+    "inputs": {"inputs": "?"},
+}
+
+
+def test_schedules_that_cannot_be_read_stop_no_other(own_redis: Server, caplog: pytest.LogCaptureFixture) -> None:
+    producer, _ = kept("good", every="1s")
+    for name, fields in SPOILT.items():
+        kept(name, every="1s")
+        producer.store.runs._verbs.client.hset(f"{{crewq}}:schedule:{name}", mapping=fields)
+    scheduler = Scheduler(make_app(producer.settings), settings=producer.settings)
+    try:
+        for count in (1, 2):
+            until(lambda count=count: scheduler.tick() is None or len(started(producer)) >= count, 20)
+    finally:
+        scheduler.close()
+    assert {run.schedule for run in started(producer)} == {"good"}
+    for name in SPOILT:
+        assert caplog.text.count(f"the schedule '{name}' starts no runs: What is stored under") == 1
+    listed = CliRunner().invoke(main, ["schedule", "list"])
+    assert re.search(r"^good +greetings +every 1s", listed.stdout, re.MULTILINE)
+    facts = {one["schedule"]: one for one in json.loads(type_in("list", "--json"))}
+    for name in SPOILT:
+        assert re.search(rf"^{name} +cannot be read +never$", listed.stdout, re.MULTILINE)
+        assert f"{name}: What is stored under schedule:{name} cannot be read" in listed.stderr
+        assert "cannot be read" in facts[name]["problem"]
+    type_in("add", "times", GREETINGS, "--every", "1h", "--input", "who=B", "--replace")
+    type_in("remove", "zone")
+    assert facts["good"]["problem"] is None
+
+
 # -- keeping one -------------------------------------------------------------------------------------------
 
 
@@ -278,7 +325,8 @@ def test_a_schedule_from_the_command_line(own_redis: Server) -> None:
         "add", "news", GREETINGS, "--every", "1h", "--input", "who=B", code=2
     )
     type_in("add", "pulse", GREETINGS, "--every", "90s", "--catch-up", "2m", "--input", "who=B")
-    type_in("add", "pulse", GREETINGS, "--every", "15m", "--input", "who=C", "--replace")
+    terms = ["--tenant", "acme", "--priority", "high", "--budget", "2", "--max-tokens", "9000"]
+    type_in("add", "pulse", GREETINGS, "--every", "15m", "--input", "who=C", "--replace", *terms)
     facts = {one["schedule"]: one for one in json.loads(type_in("list", "--json"))}
     assert (facts["news"]["cron"], facts["news"]["tz"]) == ("0 7 * * 1-5", "Europe/Berlin")
     assert (facts["pulse"]["every"], facts["pulse"]["catch_up"], facts["pulse"]["inputs"]) == (
@@ -286,6 +334,9 @@ def test_a_schedule_from_the_command_line(own_redis: Server) -> None:
         86_400,
         {"who": "C"},
     )
+    pulse = facts["pulse"]
+    assert (pulse["tenant"], pulse["priority"], pulse["max_cost"], pulse["max_tokens"]) == ("acme", "high", 2.0, 9000)
+    assert (facts["news"]["tenant"], facts["news"]["max_cost"]) == ("default", None)
     run = json.loads(type_in("run", "news", "--json"))["run"]
     record = connect().store.runs.read(run)
     assert (record.schedule, record.inputs) == ("news", {"who": "Ada"})
@@ -308,6 +359,11 @@ def test_a_schedule_from_the_command_line(own_redis: Server) -> None:
             "the cron line '0 25 * * *' cannot be read",
         ),
         (["add", "n", "tests.integration.crews:nobody", "--every", "1h"], 2, "the module has no 'nobody'"),
+        (
+            ["add", "n", GREETINGS, "--every", "1h", "--input", "who=A", "--tenant", "a b"],
+            2,
+            "kickoff(tenant) is not valid",
+        ),
         (["remove", "n"], 3, "There is no schedule 'n'"),
         (["run", "n"], 3, "There is no schedule 'n'"),
     ],

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import redis
 
 from crewq import errors
+from crewq.server import Server
 from crewq.terms import Terms
+from tests.integration.conftest import StartWorker
 from tests.integration.crews import Echo, crew, greetings
 from tests.integration.test_cli import Shell
+from tests.waiting import until
 
 ACME = Terms(tenant="acme", priority="low")
 
@@ -43,6 +47,25 @@ def test_a_key_of_one_tenant_is_not_anothers(fleet: object) -> None:
     with pytest.raises(errors.KeyReused):
         work.kickoff_for_each_async([{}], idempotency_key="many", tenant="other")
     batch.results(20)
+
+
+def test_a_tenant_with_little_is_done_long_before_one_with_much(own_redis: Server, start_worker: StartWorker) -> None:
+    """Both wait when the worker comes, the one with little behind the one with much."""
+    work = crew("Say {n}", llm=Echo(latency=0.01))
+    much = work.kickoff_for_each_async([{"n": at} for at in range(200)], tenant="acme")
+    little = work.kickoff_for_each_async([{"n": at} for at in range(3)], tenant="other")
+    start_worker(own_redis.url, "-c", "4", CREWQ_CONCURRENCY="4").ready()
+    assert len(little.results(60)) == 3
+    last = max(run.record().ended or 0 for run in little.runs)
+    assert len(much.results(60)) == 200
+    before = [run for run in much.runs if (run.record().ended or 0) <= last]
+    assert len(before) <= 60  # 32 were let go before there was anybody to share with
+
+
+def test_weights_are_told_by_the_workers(own_redis: Server, start_worker: StartWorker) -> None:
+    start_worker(own_redis.url, "-c", "4", CREWQ_CONCURRENCY="4", CREWQ_WEIGHTS="acme=3,*=0.5").ready()
+    with redis.Redis.from_url(own_redis.url, decode_responses=True) as client:
+        until(lambda: client.hgetall("{crewq}:weights") == {"acme": "3", "*": "0.5"}, 10)
 
 
 def test_the_command_line_takes_lists_and_shows_them(tmp_path: Path) -> None:

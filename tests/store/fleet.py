@@ -62,6 +62,7 @@ class Fleet:
         self.lanes: dict[str, list[Message]] = defaultdict(list)
         self.workers: list[Worker] = []
         self.seen = Seen()
+        world.runs.present("w1", {"concurrency": 1})  # so that the runs of batches wait for each other
 
     # -- producers -----------------------------------------------------------------------------------------
 
@@ -73,8 +74,8 @@ class Fleet:
         if not known:
             self.publish(Job(run, at) for at, task in enumerate(spec.tasks) if not task.after)
 
-    def fan_out(self, spec: CrewSpec, count: int, window: int) -> None:
-        batch, ids, jobs = self.world.accept_batch(count, window, spec)
+    def fan_out(self, spec: CrewSpec, count: int, window: int, tenant: str) -> None:
+        batch, ids, jobs = self.world.accept_batch(count, window, spec, tenant=tenant)
         self.batches[batch] = ids
         self.runs |= dict.fromkeys(ids, spec)
         self.publish(jobs)
@@ -114,7 +115,7 @@ class Fleet:
 
     def sweep(self) -> None:
         found = self.world.sweep()
-        self.publish(found.jobs)
+        self.publish([*found.jobs, *found.new])
         for lane, sent in found.probes:
             self.lanes[lane].append(Message(None, sent))
         for run in found.unsaid:
@@ -129,6 +130,7 @@ class Fleet:
             self.go_on(job)
         if claim.word != "yours":
             return
+        self.publish(claim.ready)
         assert all(Job(job.run, other) in self.seen.recorded for other in self.runs[job.run].tasks[job.index].after)
         assert {at: given.raw for at, given in claim.context.items()} == {
             at: self.seen.recorded[Job(job.run, at)] for at in self.runs[job.run].tasks[job.index].context
@@ -279,6 +281,6 @@ class Fleet:
         found = self.world.sweep(MAX_ATTEMPTS)
         assert (found.jobs, found.probes) == ((), ())
         prefix = "{t}:"
-        left = ["leases", "due", *(f"ready:{lane}" for lane in self.lanes)]
+        left = ["leases", "due", *(f"ready:{lane}" for lane in self.lanes), "line:crewq"]
         assert [name for name in left if self.world.client.zcard(prefix + name)] == []
         assert self.world.immortal() == []

@@ -116,7 +116,7 @@ def test_a_poisoned_run_that_the_sweep_fails_releases_the_next(world: World) -> 
     _, ids, _ = world.accept_batch(2, window=1)
     world.claim(ids[0])
     world.clock.forward(16)
-    assert world.sweep(max_attempts=1).jobs == (Job(ids[1], 0),)
+    assert world.sweep(max_attempts=1).new == (Job(ids[1], 0),)
 
 
 def test_a_batch_that_is_not_there_is_unknown(world: World) -> None:

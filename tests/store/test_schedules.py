@@ -7,6 +7,7 @@ import pytest
 from crewq import errors
 from crewq.store import ScheduleRecord
 from crewq.store.keys import UNFINISHED
+from crewq.terms import Terms
 from tests.store.world import ONE, ROW, World
 
 MINUTELY, HOURLY = '{"every": 60}', '{"every": 3600}'
@@ -137,6 +138,67 @@ def test_the_name_of_one_that_went_by_itself_goes_too(world: World) -> None:
     assert due(world) == ["other"]
     assert [record.name for record in world.store.schedules.all()] == ["other"]
     assert world.client.zrange("{t}:schedules", 0, -1) == ["other"]
+
+
+def test_a_schedule_keeps_the_terms_of_its_runs(world: World) -> None:
+    terms = Terms("acme", "high", 0.5, 1000)
+    world.store.schedules.put("news", ONE, {}, MINUTELY, terms)
+    assert look(world).terms == terms
+    world.client.hdel("{t}:schedule:news", "terms")  # as one of an earlier version
+    assert look(world).terms == Terms()
+    put(world, replace=True)
+    assert look(world).terms == Terms()
+
+
+def spoil(world: World, name: str, how: str) -> None:
+    key = f"{{t}}:schedule:{name}"
+    if how == "another type":
+        world.client.delete(key)
+        world.client.set(key, "?", ex=60)
+    elif how == "no id":
+        world.client.hdel(key, "id")
+    else:
+        field, _, value = how.partition("=")
+        world.client.hset(key, field, value)
+
+
+WAYS = ["another type", "no id", "last=soon", "inputs={", "inputs=[]", 'terms={"tenant": "a b"}', "terms=[]"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_one_that_cannot_be_read_holds_no_other_up(world: World, how: str) -> None:
+    put(world)
+    put(world, "spoilt")
+    spoil(world, "spoilt", how)
+    found = world.store.schedules.due()
+    assert [record.name for record in found.schedules] == ["news"]
+    (spoilt,) = found.unreadable
+    assert spoilt.name == "spoilt"
+    assert "schedule:spoilt cannot be read" in str(spoilt.error)
+    assert [one.name for one in world.store.schedules.all()] == ["news", "spoilt"]
+    with pytest.raises(errors.RecordBroken):
+        look(world, "spoilt")
+    world.store.schedules.set_aside("spoilt", found.now)
+    assert due(world) == ["news"]
+    assert world.store.schedules.due().unreadable == ()
+    world.clock.forward(60)
+    assert [one.name for one in world.store.schedules.due().unreadable] == ["spoilt"]
+    world.store.schedules.remove("spoilt")
+    assert put(world, "spoilt")
+    assert due(world) == ["news", "spoilt"]
+
+
+@pytest.mark.parametrize("how", [way for way in WAYS if way not in ("another type", "last=soon")])
+def test_one_that_cannot_be_read_may_be_replaced(world: World, how: str) -> None:
+    put(world)
+    spoil(world, "news", how)
+    assert put(world, replace=True)
+    assert due(world) == ["news"]
+
+
+def test_one_that_was_removed_is_not_set_aside(world: World) -> None:
+    world.store.schedules.set_aside("gone", world.clock.ms)
+    assert world.all_keys() == []
 
 
 def test_a_run_tells_its_schedule(world: World) -> None:

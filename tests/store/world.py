@@ -14,6 +14,7 @@ from crewq.settings import Settings
 from crewq.spec import AgentSpec, CrewSpec, LLMSpec, TaskSpec
 from crewq.store import Call, Claim, Findings, Job, NewRun, Order, RunRecord, Store
 from crewq.store.records import TaskRecord
+from crewq.terms import Terms
 
 LEASE = 15.0
 GRACE = 2.0
@@ -79,7 +80,9 @@ class World:
         return NewRun(id=run, task_ids=tuple(task_id(run, at) for at in range(len(spec.tasks))), **facts)
 
     def order(self, spec: CrewSpec, *, kept: dict[int, int] | None = None, **facts: Any) -> Order:
-        tasks = new_tasks(spec, batch=bool(facts.get("batch")), kept=kept, given=facts.pop("given", ()))
+        priority = facts.get("terms", Terms()).priority
+        batch, given = bool(facts.get("batch")), facts.pop("given", ())
+        tasks = new_tasks(spec, batch=batch, kept=kept, given=given, priority=priority)
         return Order(spec, tasks, **facts)
 
     def accept(self, spec: CrewSpec = ROW, *, kept: dict[int, int] | None = None, **facts: Any) -> str:
@@ -88,11 +91,14 @@ class World:
         given = tuple(own.get("outputs", ()))
         return self.runs.create(self.order(spec, kept=kept, given=given, **facts), [self.new_run(spec, **own)])[0]
 
-    def accept_batch(self, count: int, window: int, spec: CrewSpec = ONE) -> tuple[str, list[str], tuple[Job, ...]]:
+    def accept_batch(
+        self, count: int, window: int, spec: CrewSpec = ONE, **terms: Any
+    ) -> tuple[str, list[str], tuple[Job, ...]]:
         """A batch, filled and opened: its id, its runs and the jobs to publish."""
-        batch = self.store.batches.create(self.new_id(), spec.name)
+        agreed = Terms(**terms)
+        batch = self.store.batches.create(self.new_id(), spec.name, terms=agreed)
         runs = [self.new_run(spec, item=at) for at in range(count)]
-        ids = self.runs.create(self.order(spec, batch=batch, held=True), runs)
+        ids = self.runs.create(self.order(spec, batch=batch, held=True, terms=agreed), runs)
         return batch, ids, self.store.batches.open(batch, window)
 
     def claim(self, run: str, index: int = 0, claim: str = "", lease: float = LEASE) -> Claim:

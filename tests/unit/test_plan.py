@@ -12,15 +12,15 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewq.app import PRIORITY_STEPS, make_app
+from crewq.app import PRIORITY_BATCH, PRIORITY_SINGLE, PRIORITY_STEPS, make_app
 from crewq.freeze import freeze
 from crewq.members import Task
-from crewq.plan import chain_from, new_tasks, next_in_chain, segment, signature, task_id, wakes
+from crewq.plan import alike, chain_from, new_tasks, next_in_chain, segment, signature, task_id, wakes
 from crewq.spec import CrewSpec
-from crewq.store import Job
+from crewq.store import Head, Job
 from crewq.terms import Priority
 from tests.store.world import DIAMOND, ONE, PAIR, ROW, crew
-from tests.unit.parts import REMOTE, plan, task
+from tests.unit.parts import EMBEDDED, REMOTE, agent, plan, task
 
 RUN = "3f2b1c54-8a5e-4e57-9a53-0d2f3c1b6a77"
 
@@ -121,6 +121,43 @@ def test_of_the_same_urgency_a_single_kickoff_goes_before_a_batch() -> None:
     later = {new_tasks(ROW, batch=True, priority=priority)[1].lane for priority in ("high", "normal", "low")}
     assert later == {"crewq/0"}, "what has begun goes on first, however urgent it is"
     assert {0, *order} == set(PRIORITY_STEPS), "each lane is a list of its own in Redis"
+
+
+def test_the_store_tells_lanes_of_batches_by_their_being_even() -> None:
+    assert {priority % 2 for priority in PRIORITY_BATCH.values()} == {0}
+    assert {priority % 2 for priority in PRIORITY_SINGLE.values()} == {1}
+    assert 0 < min(PRIORITY_BATCH.values()) <= max(PRIORITY_BATCH.values()) < 10
+
+
+def test_a_task_goes_through_its_own_queue_else_its_agents_else_the_crews(app: Celery) -> None:
+    painter = agent(queue="gpu")
+    tasks = [task("Draw", painter), task("Print", painter, queue="press"), task("Tell")]
+    for wanted, standard in (("office", "office"), (None, "crewq")):
+        spec = freeze(plan(*tasks, queue=wanted), REMOTE)
+        queues = ["gpu", "press", standard]
+        assert [new.lane.rpartition("/")[0] for new in new_tasks(spec, batch=False)] == queues
+        row = chain_from(app, spec, Job(RUN, 0)).tasks  # one chain through all of them
+        assert [one.options["queue"] for one in row] == queues
+
+
+def test_in_embedded_mode_the_one_worker_does_all() -> None:
+    spec = freeze(plan(task("Draw", queue="gpu"), queue="office"), EMBEDDED)
+    assert {new.lane.rpartition("/")[0] for new in new_tasks(spec, batch=False)} == {"crewq"}
+
+
+def test_jobs_that_are_published_alike_stand_together_in_their_order() -> None:
+    heads = [
+        Head("a", "s1", "b1"),
+        Head("b", "s1", "b2"),
+        Head("c", "s2", "b1"),
+        Head("d", "s1", ""),
+        Head("e", "s1", "b1", "low"),
+    ]
+    jobs = [Job("b", 0), Job("a", 0), Job("a", 1), Job("gone", 0), Job("c", 0), Job("a", 2), Job("d", 0), Job("e", 0)]
+    rows = alike(jobs, heads)
+    assert [str(job) for _, row in rows for job in row] == [str(job) for job in jobs if job.run != "gone"]
+    assert [len(row) for _, row in rows] == [3, 1, 1, 1, 1]
+    assert [head.spec for head, _ in rows] == ["s1", "s2", "s1", "s1", "s1"]
 
 
 def test_a_tasks_id_can_be_told_from_its_run() -> None:

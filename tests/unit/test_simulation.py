@@ -22,6 +22,7 @@ from tests.store.world import DIAMOND, LEASE, ONE, PAIR, ROW, World
 ROWS = int(os.environ.get("CREWQ_SIMULATION", "25"))
 STEPS = 50
 MOST_RUNS = 5
+MOST_BATCHES = 2
 Thing = TypeVar("Thing")
 CREWS = st.sampled_from([ONE, ROW, DIAMOND, PAIR])
 
@@ -51,10 +52,10 @@ class Luck(RuleBasedStateMachine):
     def kick_off_by_key(self) -> None:
         self.fleet.kick_off(DIAMOND, key="the same")
 
-    @precondition(lambda self: not self.fleet.batches)
-    @rule(spec=CREWS, count=st.integers(0, 3), window=st.integers(1, 2))
-    def fan_out(self, spec, count, window):  # type: ignore[no-untyped-def]
-        self.fleet.fan_out(spec, count, window)
+    @precondition(lambda self: len(self.fleet.batches) < MOST_BATCHES)
+    @rule(spec=CREWS, count=st.integers(0, 3), window=st.integers(1, 2), tenant=st.sampled_from(["acme", "other"]))
+    def fan_out(self, spec, count, window, tenant):  # type: ignore[no-untyped-def]
+        self.fleet.fan_out(spec, count, window, tenant)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

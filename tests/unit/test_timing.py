@@ -147,7 +147,28 @@ def test_an_interval_is_read_and_said(text: str | int, seconds: int, said: str) 
 
 @pytest.mark.parametrize("timing", TIMINGS[:1] + TIMINGS[-1:], ids=str)
 def test_times_survive_json(timing: Timing) -> None:
-    assert Timing.from_json(timing.to_json()) == timing
+    assert Timing.from_json(timing.to_json(), "schedule:s") == timing
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"every": "60"}',
+        '{"every": -60}',
+        '{"every": 60, "catch_up": "1d"}',
+        '{"every": 60, "tide": "low"}',
+        '{"cron": "0 25 * * *"}',
+        '{"cron": 7}',
+        '{"cron": "0 7 * * *", "tz": "Mars/Olympus"}',
+        '{"cron": "0 7 * * *", "tz": "../x"}',
+    ],
+)
+def test_what_names_no_times_is_a_broken_record(text: str) -> None:
+    with pytest.raises(errors.RecordBroken, match="schedule:s cannot be read"):
+        Timing.from_json(text, "schedule:s")
 
 
 # -- what is refused ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 local P = KEYS[1]
 local unpack = unpack or table.unpack
+local lines = {} -- the line of those that are held back: see _lines.lua, which follows
 
 local function now()
   if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
@@ -106,16 +107,6 @@ local function release_run(run, ready)
   end
 end
 
-local function release_held(batch, count, ready)
-  for _ = 1, count do
-    local run = redis.call('LPOP', P .. 'batch:' .. batch .. ':held')
-    if not run then return end
-    -- It runs already if a message came sooner than this, as one may after Redis has lost its last second.
-    local state = redis.call('HGET', run_key(run), 'state')
-    if state == 'queued' or state == 'running' then release_run(run, ready) end
-  end
-end
-
 -- Takes back the idempotency key of a run or a batch: it would be answered by something new now anyway.
 local function free_name(key, id)
   local name = redis.call('HGET', key, 'kickoff')
@@ -197,7 +188,7 @@ local function count_end(batch, run, item, state, ready)
   redis.call('XADD', key .. ':ended', '*', 'item', item, 'run', run, 'state', state)
   -- A run that was still held back had no place among those under way, so its end makes room for none.
   local held = state == 'cancelled' and redis.call('LREM', key .. ':held', -1, run) == 1
-  if not held then release_held(batch, 1, ready) end
+  if held then lines.shorten(batch) else lines.widen(batch, 1, ready) end
   settle_batch(batch)
 end
 

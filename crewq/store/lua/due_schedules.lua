@@ -7,7 +7,8 @@ local index = P .. 'schedules'
 local following = redis.call('ZRANGEBYSCORE', index, '(' .. text(NOW), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local answer = {text(NOW), following[2] and text(tonumber(following[2])) or ''}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', text(NOW), 'LIMIT', 0, limit)) do
-  local fields = redis.call('HGETALL', schedule_key(name))
+  local fields = redis.pcall('HGETALL', schedule_key(name))
+  if fields.err then fields = {'problem', fields.err} end -- not a hash: one that cannot be read is the caller's to tell of
   if #fields == 0 then
     redis.call('ZREM', index, name)
   else

@@ -17,4 +17,14 @@ for _, silent in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', text(NOW - 6000
 end
 keep(key, CONFIG.unfinished)
 keep(key .. ':about', CONFIG.unfinished)
+
+-- How many tasks they work on at once, all together, and what their settings say of tenants.
+local slots = 0
+for _, other in ipairs(redis.call('HVALS', key .. ':about')) do slots = slots + (cjson.decode(other).concurrency or 0) end
+if slots > 0 then redis.call('SET', P .. 'slots', text(slots), 'EX', 60) else redis.call('DEL', P .. 'slots') end
+if about ~= '' then
+  redis.call('DEL', P .. 'weights')
+  for tenant, weight in pairs(cjson.decode(about).weights or {}) do redis.call('HSET', P .. 'weights', tenant, tostring(weight)) end
+  keep(P .. 'weights', CONFIG.unfinished)
+end
 return 1

@@ -3,7 +3,7 @@
 --   claim      a token of this one execution of the job
 --   alone_from after how many attempts that lost their worker it is to be taken by a worker that does nothing else; 0: never
 -- returns {"yours", attempt, spec, inputs, created, deadline, now, tries, tenant, "1" if the run or its batch has a budget,
---         position, output, ...} (the context's), or
+--         "run|index ..." to publish, as there is room for them now, position, output, ...} (the context's), or
 --         {"done"} it has ended well, {"busy"} another has it, {"early"} it is not its turn, {"stop"} it must not run,
 --         {"gone"} there is no such run, {"wait"} Redis has just come back: ask again in a moment,
 --         {"alone"} it may be what killed its workers: take it where it can harm no other task
@@ -20,9 +20,9 @@ local function has_budget()
   return of_batch and (of_batch[1] or of_batch[2])
 end
 
-local function claimed(attempt)
+local function claimed(attempt, ready)
   local answer = {'yours', attempt, about[2], about[3], about[4], about[5] or '', text(NOW), task[6] or '0',
-    about[6] or 'default', has_budget() and '1' or '0'}
+    about[6] or 'default', has_budget() and '1' or '0', table.concat(ready, ' ')}
   for _, other in ipairs(split(task[5], ',')) do
     answer[#answer + 1] = other
     answer[#answer + 1] = redis.call('HGET', task_key(run, other), 'output') or ''
@@ -32,7 +32,7 @@ end
 
 if not state or not about[1] then return {'gone'} end
 if state == 'completed' or state == 'skipped' then return {'done'} end
-if state == 'running' and task[2] == claim then return claimed(task[3]) end
+if state == 'running' and task[2] == claim then return claimed(task[3], {}) end
 if state == 'running' then return {'busy'} end
 if state ~= 'queued' and state ~= 'waiting' then return {'stop'} end
 if about[1] ~= 'queued' and about[1] ~= 'running' then return {'stop'} end
@@ -44,4 +44,6 @@ note_delivery(task[4], redis.call('ZSCORE', P .. 'ready:' .. task[4], member(run
 
 if tonumber(alone_from) > 0 and tonumber(task[7]) >= tonumber(alone_from) then return {'alone'} end
 unready(run, index)
-return claimed(take(run, index, claim, worker, lease_ms))
+local ready = {}
+lines.fill(string.gsub(task[4], '/%d+$', ''), ready)
+return claimed(take(run, index, claim, worker, lease_ms), ready)

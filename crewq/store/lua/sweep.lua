@@ -2,11 +2,13 @@
 -- uses: _limits
 -- args: grace_ms max_attempts limit
 --   grace_ms  how long a message may be under way before anything is thought of it
--- returns pairs: "job" and "run|index" to publish, "probe" and "<ms> <lane>" to send one through, "say" and the run whose
---         Celery result is to be written, "resume" and the run that goes on, as its tenant has a new day's budget
+-- returns pairs: "job" and "run|index" to publish, "new" and one whose run is let go now, "probe" and "<ms> <lane>" to send
+--         one through, "say" and the run whose Celery result is to be written, "resume" and the run that goes on, as its
+--         tenant has a new day's budget
 
 local found = {}
 local ready = {}
+local new = {}
 local function say(word, about)
   found[#found + 1] = word
   found[#found + 1] = about
@@ -20,7 +22,7 @@ local function recover(run, index)
     last_words(run, index, 'crashed')
     local words = redis.call('HGET', task_key(run, index), 'words')
     fail(run, index, cjson.encode({error = 'Crashed', message = 'The worker died in each attempt at this task: ' .. words,
-      facts = {attempts = tonumber(task[2]), worker = task[3], reason = words .. '.'}}), ready)
+      facts = {attempts = tonumber(task[2]), worker = task[3], reason = words .. '.'}}), new)
   else
     requeue(run, index, 'crashed', 0, true)
     say('job', member(run, index))
@@ -109,4 +111,8 @@ end
 for _, scope in ipairs(oldest(P .. 'taken', NOW)) do look_at_slots(scope) end
 
 for _, one in ipairs(ready) do say('job', one) end
+
+-- Workers may have come, and messages that were lost no longer stand in their queues.
+for _, queue in ipairs(redis.call('SMEMBERS', P .. 'lines')) do lines.fill(queue, new) end
+for _, one in ipairs(new) do say('new', one) end
 return found

@@ -59,7 +59,7 @@ def sweep_and_die(stage: Stage, chance: random.Random) -> Fault:
         ]
     stage.losses.append(time.time())
     found = [sweep.result() for sweep in sweeps if not sweep.exception()]
-    if not any(one.jobs or one.probes or one.unsaid for one in found):
+    if not any(one.jobs or one.new or one.probes or one.unsaid for one in found):
         raise NoTarget
     yield 0.0
 
