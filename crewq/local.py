@@ -14,6 +14,7 @@ from typing import Any
 from celery.exceptions import WorkerShutdown
 from kombu.asynchronous import set_event_loop
 
+from crewq.pool import CrewPool
 from crewq.producer import Producer
 from crewq.references import Imports, main_queue
 from crewq.server import join
@@ -72,6 +73,16 @@ def _shut_down() -> None:
     raise WorkerShutdown(os.EX_OK)
 
 
+class EmbeddedPool(CrewPool):
+    """The pool of a worker that shares its process with a person's program.
+
+    Celery lets nothing wait for a result in the process of a worker, lest tasks wait for each other for ever. Here the
+    program may, which is no task: `run.async_result.get()`.
+    """
+
+    task_join_will_block = False
+
+
 class EmbeddedWorker:
     """A Celery worker on threads of this process."""
 
@@ -85,6 +96,7 @@ class EmbeddedWorker:
             self._controller: Any = app.WorkController(
                 hostname=f"crewq-{os.getpid()}@{socket.gethostname()}",
                 concurrency=settings.concurrency,
+                pool=EmbeddedPool,
                 queues=[settings.queue, main_queue(settings.queue)],
                 without_gossip=True,
                 without_mingle=True,
@@ -107,4 +119,4 @@ class EmbeddedWorker:
         self._worker.stop()
 
 
-__all__ = ["EmbeddedWorker", "is_own", "start"]
+__all__ = ["EmbeddedPool", "EmbeddedWorker", "is_own", "start"]

@@ -53,6 +53,8 @@ class Behaviour:
         latency: seconds before anything is sent, besides the server's own.
         ends: `whole`, or `half` (the connection breaks in the middle of the body), or `early` (a stream ends properly, but
             before the answer does), or `stalled` (a stream comes half, and then nothing more), or `never`.
+        cached: how many of the tokens of the question the provider had read before; None: it says nothing of that.
+        reasoning: how many tokens, beside those of the words, it thought with; None: it says nothing of that.
     """
 
     status: int = 200
@@ -62,6 +64,8 @@ class Behaviour:
     headers: dict[str, str] = field(default_factory=dict)
     latency: float = 0.0
     ends: Literal["whole", "half", "early", "stalled", "never"] = "whole"
+    cached: int | None = None
+    reasoning: int | None = None
 
 
 def text(content: str, finish_reason: str = "stop") -> Behaviour:
@@ -330,10 +334,18 @@ def _envelope(request: Request, call: Call, kind: str) -> dict[str, Any]:
 
 def _usage(request: Request, behaviour: Behaviour) -> dict[str, Any]:
     prompt = sum(len(str(message.get("content")).split()) for message in request["messages"])
-    completion = len((behaviour.message.get("content") or "").split()) + 5 * len(
-        behaviour.message.get("tool_calls", [])
-    )
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    words = len((behaviour.message.get("content") or "").split())
+    completion = words + 5 * len(behaviour.message.get("tool_calls", [])) + (behaviour.reasoning or 0)
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    if behaviour.cached is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": behaviour.cached}
+    if behaviour.reasoning is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": behaviour.reasoning}
+    return usage
 
 
 def main() -> None:

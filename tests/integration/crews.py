@@ -60,6 +60,25 @@ async def ask_around(question: str) -> str:
     return f"Nobody knows {question}"
 
 
+@tool(result_as_answer=True)
+def verdict(text: str) -> str:
+    """Give the verdict, which is the answer."""
+    return f"It is so: {text}"
+
+
+@tool(max_usage_count=1)
+def draw_once(name: str) -> str:
+    """Draw a card, once."""
+    note(f"draw {name}")
+    return f"{name} of hearts"
+
+
+@tool
+def read_aloud(pages: int) -> str:
+    """Read pages of a long book."""
+    return "It was a dark and stormy night. " * (64 * pages)  # 2 kB each
+
+
 class Prefix(BaseTool):
     """A tool with a field, which travels with it."""
 

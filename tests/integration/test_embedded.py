@@ -142,6 +142,13 @@ def test_warnings_may_be_errors(start: Start) -> None:
     assert ended(start(code, PYTHONWARNINGS="error")).splitlines()[-1] == "SUCCESS"
 
 
+def test_celerys_own_result_may_be_waited_for(start: Start) -> None:
+    """Though a worker is in this process, where Celery forbids it."""
+    wait = "result = run.async_result\nprint(result.get(timeout=20) == {'run': run.id, 'state': 'completed'})"
+    code = f"run = crew(LOUD, tools=[shout]).kickoff_async({{'x': 'help'}})\n{wait}\nprint(result.successful())"
+    assert ended(start(code)).splitlines()[-2:] == ["True", "True"]
+
+
 def test_nobody_is_talked_to_but_the_model(start: Start, model_server: ModelServer) -> None:
     """No telemetry, neither of crewq's nor of what it stands on."""
     watch = """

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crewq import LLM, Crew, Run, Task, errors
+from crewq import LLM, ConditionalTask, Crew, Run, Task, errors
 from tests.integration import crews
 from tests.integration.crews import Person, agent
 from tests.integration.worker_process import WorkerProcess
@@ -53,6 +57,86 @@ def test_structured_output_over_http(llm: LLM, model_server: ModelServer) -> Non
     assert ask(llm, output_pydantic=Person).result(20).pydantic == Person(name="Ada", age=36)
     corrected = model_server.ledger[1].request["messages"][-1]["content"]
     assert "'age' is a required property" in corrected
+
+
+def test_a_provider_that_takes_schemas_is_given_the_one_of_the_answer(
+    fleet: WorkerProcess, model_server: ModelServer
+) -> None:
+    model_server.enqueue('{"name": "Ada", "age": 36}')
+    llm = LLM(model="gpt-4o-mini", base_url=model_server.url)
+    assert ask(llm, output_pydantic=Person).result(20).pydantic == Person(name="Ada", age=36)
+    told = model_server.ledger[0].request["response_format"]
+    assert (told["type"], told["json_schema"]["name"]) == ("json_schema", "Person")
+    assert told["json_schema"]["schema"]["properties"].keys() == {"name", "age"}
+
+
+def test_one_that_refuses_schemas_is_told_in_words(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue(error(400, "response_format is not supported"), '{"name": "Ada", "age": 36}')
+    llm = LLM(model="gpt-4o-mini", base_url=model_server.url)
+    assert ask(llm, output_json=Person).result(20).json_dict == {"name": "Ada", "age": 36}
+    refused, worded = (call.request for call in model_server.ledger)
+    assert "response_format" in refused
+    assert "response_format" not in worded
+    assert '"Person"' in worded["messages"][-1]["content"]
+
+
+def test_callbacks_are_told_and_a_condition_is_asked(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    notes = fleet.output_dir.parent / "notes"
+    notes.unlink(missing_ok=True)
+    model_server.enqueue(calls(("add", {"left": 1, "right": 2})), "go on, 3", "Gone on.", "Over.")
+    who = agent(LLM(model="openai/any", base_url=model_server.url), step_callback=crews.on_step)
+    tasks = [
+        Task(name="first", description="Look.", agent=who, tools=[crews.add], callback=crews.on_task),
+        ConditionalTask(name="perhaps", description="Go on.", agent=who, condition=crews.says_go),
+        ConditionalTask(name="no more", description="Go further.", agent=who, condition=crews.says_go),
+        Task(name="last", description="End.", agent=who, callback=crews.on_task_async),
+    ]
+    output = Crew(tasks=tasks).kickoff()
+    assert [done.raw for done in output.tasks_output] == ["go on, 3", "Gone on.", "", "Over."]
+    assert len(model_server.ledger) == 4, "a task that is skipped asks nobody"
+    assert "Gone on." in model_server.ledger[3].request["messages"][-1]["content"]
+    said = notes.read_text().splitlines()
+    assert [line for line in said if not line.startswith("on_step")] == [
+        "add 1 2",
+        "on_task go on, 3",
+        "says_go go on, 3",
+        "says_go Gone on.",
+        "on_task_async Over.",
+    ]
+    assert Counter(said) >= Counter({"on_step tool": 1, "on_step answer": 3})
+
+
+def prices_of(model: str) -> dict[str, Any]:
+    """By litellm's list, read without litellm."""
+    litellm = find_spec("litellm")
+    assert litellm is not None
+    assert litellm.origin is not None
+    prices = json.loads((Path(litellm.origin).parent / "model_prices_and_context_window_backup.json").read_text())
+    listed: dict[str, Any] = prices[model]
+    return listed
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_tokens_that_were_cached_and_tokens_of_thoughts_are_counted_and_priced(
+    fleet: WorkerProcess, model_server: ModelServer, stream: bool
+) -> None:
+    model_server.enqueue(
+        replace(calls(("add", {"left": 1, "right": 2})), cached=4, reasoning=50), replace(text("Three."), cached=8)
+    )
+    who = agent(LLM(model="gpt-5-mini", base_url=model_server.url), tools=[crews.add])
+    run = Crew(tasks=[Task(description="Ask", agent=who)], stream=stream).start()
+    used = run.result(20).token_usage
+    words = sum(
+        len(str(message.get("content")).split()) for call in model_server.ledger for message in call.request["messages"]
+    )
+    assert (used.prompt_tokens, used.cached_prompt_tokens) == (words, 12)
+    assert (used.completion_tokens, used.reasoning_tokens) == (5 + 50 + 1, 50)
+    price = prices_of("gpt-5-mini")
+    assert price["cache_read_input_token_cost"] < price["input_cost_per_token"]
+    paid = (words - 12) * price["input_cost_per_token"] + 12 * price["cache_read_input_token_cost"]
+    assert used.cost == pytest.approx(paid + 56 * price["output_cost_per_token"])
+    assert used.unpriced_requests == 0
+    assert run.tasks[0].usage == run.record().usage == used
 
 
 @pytest.mark.parametrize(
