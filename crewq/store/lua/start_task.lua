@@ -40,10 +40,12 @@ if healing() then return {'wait'} end
 if state == 'waiting' or redis.call('ZSCORE', P .. 'due', member(run, index)) then return {'early'} end
 
 -- What was sent before this message has been delivered too, or was lost: the sweeper goes by this mark.
-note_delivery(task[4], redis.call('ZSCORE', P .. 'ready:' .. task[4], member(run, index)))
+local sent = redis.call('ZSCORE', P .. 'ready:' .. task[4], member(run, index))
+note_delivery(task[4], sent)
 
 if tonumber(alone_from) > 0 and tonumber(task[7]) >= tonumber(alone_from) then return {'alone'} end
 unready(run, index)
+if sent then observe(NOW - tonumber(sent), 'task_wait_seconds') end
 local ready = {}
 lines.fill(string.gsub(task[4], '/%d+$', ''), ready)
 return claimed(take(run, index, claim, worker, lease_ms), ready)
