@@ -27,6 +27,7 @@ from crewq.charges import OverBudget
 from crewq.host import Host
 from crewq.leases import Hold
 from crewq.limited import TurnFarOff
+from crewq.logs import working_on
 from crewq.plan import next_in_chain
 from crewq.pool import Terminated, TimeLimitReached, interruptible
 from crewq.results import say
@@ -88,6 +89,7 @@ def run_job(host: Host, job: Job) -> None:
         Ignore: nothing is to follow: the task is somebody else's, or not to be worked on, or not yet.
         JobFailed: the task failed for good; the text has no content in it, as everyone sees it in Flower.
     """
+    working_on(job)
     with host.gate.beside_others():
         claim = _claim(host, job, alone_from=host.settings.max_attempts - 1)
         if claim.word != "alone":
@@ -102,6 +104,7 @@ def run_job(host: Host, job: Job) -> None:
 def _carry_through(host: Host, job: Job, claim: Claim) -> None:
     if claim.word == "done":
         return  # somebody did this before, so the next of the chain may go on
+    working_on(job, claim.attempt)
     with host.leases.hold(job, claim.attempt) as hold:
         _make_room(host, claim)
         outcome = _work(host, job, claim, hold)
@@ -141,6 +144,7 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     """The one place where everything that can end the work becomes an outcome."""
     try:
         assignment = load(host, job, claim)
+        working_on(job, claim.attempt, assignment.crew.name)
         return _wait_for(host, assignment, hold)
     except Terminated:
         return Stopped()
