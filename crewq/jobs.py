@@ -13,6 +13,7 @@ import random
 import traceback
 import uuid
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -28,11 +29,12 @@ from crewq.host import Host
 from crewq.leases import Hold
 from crewq.limited import TurnFarOff
 from crewq.logs import working_on
-from crewq.plan import next_in_chain
+from crewq.plan import next_in_chain, task_id
 from crewq.pool import Terminated, TimeLimitReached, interruptible
 from crewq.results import say
 from crewq.states import RunState
 from crewq.store import Claim, Ending, Job
+from crewq.tracing import Recording, below, recording
 
 log = logging.getLogger("crewq.jobs")
 
@@ -145,7 +147,8 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     try:
         assignment = load(host, job, claim)
         working_on(job, claim.attempt, assignment.crew.name)
-        return _wait_for(host, assignment, hold)
+        with _traced(assignment, claim):
+            return _wait_for(host, assignment, hold)
     except Terminated:
         return Stopped()
     except (SoftTimeLimitExceeded, TimeLimitReached):
@@ -163,6 +166,19 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
         broken = errors.JobBroken(reason=host.hide(errors.explain(error)))
         broken.__cause__ = error
         return Failed(broken)
+
+
+def _traced(assignment: Assignment, claim: Claim) -> AbstractContextManager[Recording]:
+    job, agent = assignment.job, assignment.post.agent
+    attributes = {
+        "gen_ai.agent.name": agent.role,
+        "gen_ai.conversation.id": job.run,
+        "gen_ai.workflow.name": assignment.crew.name,
+        "crewq.task.id": task_id(job.run, job.index),
+        "crewq.task.name": assignment.brief.task.label,
+        "crewq.attempt": assignment.attempt,
+    }
+    return recording("invoke_agent", agent.role, attributes, **below(claim.trace, job.run))
 
 
 def _wait_for(host: Host, assignment: Assignment, hold: Hold) -> Done:

@@ -117,9 +117,9 @@ class Worker:
         def prepare(**_: Any) -> None:
             try:
                 self._await_store()
-            except errors.StoreError as error:
+                self.host.warm_up()
+            except (errors.StoreError, errors.SettingInvalid) as error:
                 sys.exit(str(error))  # of an ordinary exception in here, Celery would write a line and go on
-            self.host.warm_up()
 
         def begin_sweeping(**_: Any) -> None:
             self.sweep()
