@@ -31,6 +31,7 @@ from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
 from crewq.terminal import attend, somebody_is_there, watched
 from crewq.terms import BudgetGiven, Terms, TermsGiven
+from crewq.tracing import workflow
 
 Inputs = Mapping[str, Any]
 
@@ -148,14 +149,14 @@ class Crew(Member):
         """As `kickoff_async`, but the handle is that of the run whether it streams or not."""
         agreed = Terms(**terms)
         producer, spec = self._prepared()
-        values = self._values(spec, inputs)
         tasks = new_tasks(spec, batch=False, priority=agreed.priority)
-        order = Order(spec, tasks, deadline=timeout or 0.0, terms=agreed)
-        run = new_run(spec, values, key=idempotency_key, terms=agreed)
-        accepted = producer.store.runs.create(order, [run])[0]
-        if accepted == run.id:
-            first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
-            producer.publish(spec, first, priority=agreed.priority)
+        run = new_run(spec, self._values(spec, inputs), key=idempotency_key, terms=agreed)
+        with workflow(spec.name, run.id) as trace:
+            order = Order(spec, tasks, deadline=timeout or 0.0, terms=agreed, trace=trace)
+            accepted = producer.store.runs.create(order, [run])[0]
+            if accepted == run.id:
+                first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
+                producer.publish(spec, first, priority=agreed.priority)
         self._latest = accepted
         return self._run(accepted, producer)
 

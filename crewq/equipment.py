@@ -24,6 +24,7 @@ from crewq.store import Call, Demand
 from crewq.template import interpolate
 from crewq.tool_servers import ToolServer, admit, told_apart
 from crewq.tools import BaseTool
+from crewq.traced import traced
 
 TRIES_BEFORE_ANOTHER = 2  # where there is a fallback, nobody waits half a minute for a model that is down
 Spec = TypeVar("Spec", AgentSpec, TaskSpec)
@@ -92,7 +93,8 @@ async def equipped(
     servers = {ToolServer(host, post.agent, server): server for server in post.agent.mcps}
     on_token = _aloud if post.crew.stream else None
     shared = post.crew.cache and post.agent.cache
-    invoke = journalled(invoke_directly(host.tool_threads), attempt, host.hide, cache=shared)
+    called = traced(invoke_directly(host.tool_threads), host.settings.trace_content)
+    invoke = journalled(called, attempt, host.hide, cache=shared)
     try:
         tools = await _with_servers((*post.tools, *code, *more), servers, attempt)
         yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token)

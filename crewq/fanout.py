@@ -20,6 +20,7 @@ from crewq.producer import Producer
 from crewq.spec import CrewSpec
 from crewq.store import NewRun, Order
 from crewq.terms import DEFAULT_TENANT, Terms
+from crewq.tracing import workflow
 
 CHUNK = 250  # runs that one script accepts: a few milliseconds of Redis's time
 LEAST_WINDOW = 128  # runs of a batch under way where no worker is known yet: four for each slot of one
@@ -73,7 +74,9 @@ def start_batch(
     fingerprint = _digest("".join((spec.to_json(), *_whose(terms))))
     batch = store.batches.create(str(uuid.uuid4()), spec.name, key, fingerprint, terms)
     tasks = new_tasks(spec, batch=True, priority=terms.priority)
-    order = Order(spec, tasks, batch=batch, held=True, terms=replace(terms, max_cost=None, max_tokens=None))
+    with workflow(spec.name, batch, batch=True) as trace:
+        own = replace(terms, max_cost=None, max_tokens=None)
+        order = Order(spec, tasks, batch=batch, held=True, terms=own, trace=trace)
     try:
         for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
             store.runs.create(order, chunk)

@@ -27,6 +27,7 @@ from crewq.settings import Settings
 from crewq.spec import CrewSpec, LLMSpec
 from crewq.spool import Answer, Spool
 from crewq.store import Call, Job, Store
+from crewq.tracing import start_tracing
 
 log = logging.getLogger("crewq.host")
 Result = TypeVar("Result")
@@ -75,6 +76,7 @@ class Host:
         self._opening = threading.Lock()
         self._guests: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
+        self._flush_spans = start_tracing(os.environ)
         self._thread = threading.Thread(target=self._loop.run_forever, name="crewq-loop", daemon=True)
 
     def start(self) -> Host:
@@ -218,6 +220,7 @@ class Host:
         self.leases.stop()
         self.tool_threads.shutdown(wait=False, cancel_futures=True)
         self.store_threads.shutdown(wait=True)
+        self._flush_spans()
         self._hasty.close()
         self.store.close()
         self.spool.close()

@@ -13,6 +13,7 @@ import random
 import traceback
 import uuid
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -27,11 +28,13 @@ from crewq.charges import OverBudget
 from crewq.host import Host
 from crewq.leases import Hold
 from crewq.limited import TurnFarOff
-from crewq.plan import next_in_chain
+from crewq.logs import working_on
+from crewq.plan import next_in_chain, task_id
 from crewq.pool import Terminated, TimeLimitReached, interruptible
 from crewq.results import say
 from crewq.states import RunState
 from crewq.store import Claim, Ending, Job
+from crewq.tracing import Recording, below, recording
 
 log = logging.getLogger("crewq.jobs")
 
@@ -88,6 +91,7 @@ def run_job(host: Host, job: Job) -> None:
         Ignore: nothing is to follow: the task is somebody else's, or not to be worked on, or not yet.
         JobFailed: the task failed for good; the text has no content in it, as everyone sees it in Flower.
     """
+    working_on(job)
     with host.gate.beside_others():
         claim = _claim(host, job, alone_from=host.settings.max_attempts - 1)
         if claim.word != "alone":
@@ -102,6 +106,7 @@ def run_job(host: Host, job: Job) -> None:
 def _carry_through(host: Host, job: Job, claim: Claim) -> None:
     if claim.word == "done":
         return  # somebody did this before, so the next of the chain may go on
+    working_on(job, claim.attempt)
     with host.leases.hold(job, claim.attempt) as hold:
         _make_room(host, claim)
         outcome = _work(host, job, claim, hold)
@@ -141,7 +146,9 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
     """The one place where everything that can end the work becomes an outcome."""
     try:
         assignment = load(host, job, claim)
-        return _wait_for(host, assignment, hold)
+        working_on(job, claim.attempt, assignment.crew.name)
+        with _traced(assignment, claim):
+            return _wait_for(host, assignment, hold)
     except Terminated:
         return Stopped()
     except (SoftTimeLimitExceeded, TimeLimitReached):
@@ -159,6 +166,19 @@ def _work(host: Host, job: Job, claim: Claim, hold: Hold) -> Outcome:
         broken = errors.JobBroken(reason=host.hide(errors.explain(error)))
         broken.__cause__ = error
         return Failed(broken)
+
+
+def _traced(assignment: Assignment, claim: Claim) -> AbstractContextManager[Recording]:
+    job, agent = assignment.job, assignment.post.agent
+    attributes = {
+        "gen_ai.agent.name": agent.role,
+        "gen_ai.conversation.id": job.run,
+        "gen_ai.workflow.name": assignment.crew.name,
+        "crewq.task.id": task_id(job.run, job.index),
+        "crewq.task.name": assignment.brief.task.label,
+        "crewq.attempt": assignment.attempt,
+    }
+    return recording("invoke_agent", agent.role, attributes, **below(claim.trace, job.run))
 
 
 def _wait_for(host: Host, assignment: Assignment, hold: Hold) -> Done:

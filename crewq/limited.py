@@ -25,6 +25,7 @@ from crewq.limits import Limit, limit_of, tightest
 from crewq.model import Features, ModelAnswer, ModelRequest, OnToken
 from crewq.spec import LLMSpec
 from crewq.store import Call, Charge, Demand, Turn
+from crewq.traced import ask
 
 log = logging.getLogger("crewq.limited")
 Result = TypeVar("Result")
@@ -99,7 +100,7 @@ class LimitedModel:
         turn = await self._turn(demands, charge) if self._limited or charge or self._attempt.slowed else None
         while True:
             try:
-                answer = await self._model.complete(request, on_token)
+                answer = await ask(self._model, request, on_token, self._host.settings.trace_content)
             except errors.RateLimited as refusal:
                 await self._refused(demands, turn, refusal)
                 turn = await self._turn(demands, charge)

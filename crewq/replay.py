@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from crewq import errors
@@ -15,6 +16,7 @@ from crewq.spec import CrewSpec, templates
 from crewq.states import TaskState
 from crewq.store import Job, NewRun, Order, RunRecord
 from crewq.template import checked_inputs, require
+from crewq.tracing import workflow
 
 
 def find_task(producer: Producer, prefix: str) -> Job:
@@ -85,7 +87,8 @@ def start_replay(
         task_ids=tuple(task_id(run, at) for at in range(len(crew.tasks))),
         outputs=given,
     )
-    producer.store.runs.create(order, [new])
+    with workflow(crew.name, run) as trace:
+        producer.store.runs.create(replace(order, trace=trace), [new])
     done = {*kept, *given}
     first = [at for at in range(len(crew.tasks)) if at not in done and done.issuperset(crew.tasks[at].after)]
     producer.publish(crew, [Job(run, at) for at in first], priority=parent.terms.priority)

@@ -20,6 +20,7 @@ from crewq.weights import read_weights
 DEFAULT_QUEUE = "crewq"
 DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
 MODEL_VARIABLES = ("CREWQ_MODEL", "MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
+LOG_FORMS = ("text", "json")
 DAY = 86_400
 
 
@@ -51,6 +52,8 @@ class Settings:
         sandbox_image: of the sandbox `container`.
         sandbox_seconds, sandbox_memory_mb: what one call of a model's code may use; None: what its sandbox gives.
         data_dir: where the embedded server and a worker keep their own files.
+        log: the form of the lines of a worker's log: `text`, or `json`.
+        trace_content: whether spans of OpenTelemetry tell what is said.
         heartbeat_file: what a worker touches for as long as it is fit to work; None: nothing.
         retention: how long runs are kept.
         limits: what models may be asked, over all workers together.
@@ -76,6 +79,8 @@ class Settings:
     sandbox_seconds: float | None = None
     sandbox_memory_mb: int | None = None
     heartbeat_file: Path | None = None
+    log: str = "text"
+    trace_content: bool = False
     retention: Retention = field(default_factory=Retention)
     limits: tuple[ModelLimit, ...] = ()
     budgets: tuple[TenantBudget, ...] = ()
@@ -109,6 +114,8 @@ class Settings:
             sandbox_seconds=read.number("CREWQ_SANDBOX_SECONDS", 0, at_least=0.1, at_most=1800) or None,
             sandbox_memory_mb=int(read.number("CREWQ_SANDBOX_MEMORY_MB", 0, at_least=16, at_most=2**16)) or None,
             heartbeat_file=Path(file) if (file := environ.get("CREWQ_HEARTBEAT_FILE")) else None,
+            trace_content=environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").lower() == "true",
+            log=read.choice("CREWQ_LOG", standard.log, LOG_FORMS),
             retention=Retention(
                 completed=read.days("CREWQ_KEEP_COMPLETED_DAYS", standard.retention.completed),
                 failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),

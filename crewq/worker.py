@@ -15,9 +15,9 @@ from celery import Celery, signals
 from crewq import errors
 from crewq.app import PROBE_JOB, TASK_JOB, make_app
 from crewq.heartbeat import Heartbeat
-from crewq.hidden import Hidden, HidingFormatter
 from crewq.host import Host
 from crewq.jobs import run_job
+from crewq.logs import at_rest, shape_logs
 from crewq.settings import Settings
 from crewq.store import Job, Store
 from crewq.sweeper import Sweeper
@@ -92,7 +92,11 @@ class Worker:
         def probe(lane: str, sent_ms: int) -> None:
             self.host.store.runs.note_delivery(lane, sent_ms)
 
+        def rest(**_: Any) -> None:
+            at_rest()  # not at the job's own end: Celery's line about that is about the task too
+
         signals.task_revoked.connect(cancel, sender=task, weak=False)
+        signals.task_postrun.connect(rest, sender=task, weak=False)
 
     def follow_celery(self, grace: float) -> Worker:
         """Start and stop with the worker that `celery worker` runs, for `workers/app.py`.
@@ -113,9 +117,9 @@ class Worker:
         def prepare(**_: Any) -> None:
             try:
                 self._await_store()
-            except errors.StoreError as error:
+                self.host.warm_up()
+            except (errors.StoreError, errors.SettingInvalid) as error:
                 sys.exit(str(error))  # of an ordinary exception in here, Celery would write a line and go on
-            self.host.warm_up()
 
         def begin_sweeping(**_: Any) -> None:
             self.sweep()
@@ -129,7 +133,7 @@ class Worker:
         def leave(**_: Any) -> None:
             self.stop()
 
-        _hide_secrets_in_logs(Hidden(os.environ))
+        shape_logs(self.settings)
         signals.worker_init.connect(prepare, weak=False)
         signals.worker_ready.connect(begin_sweeping, weak=False)
         signals.worker_shutting_down.connect(begin_draining, weak=False)
@@ -153,15 +157,6 @@ class Worker:
                     raise
                 log.warning("waiting for Redis: %s", error)
         store.close()
-
-
-def _hide_secrets_in_logs(hide: Hidden) -> None:
-    def change(logger: logging.Logger, **_: Any) -> None:
-        for handler in logger.handlers:
-            handler.setFormatter(HidingFormatter(handler.formatter, hide))
-
-    signals.after_setup_logger.connect(change, weak=False)
-    signals.after_setup_task_logger.connect(change, weak=False)
 
 
 __all__ = ["Worker"]

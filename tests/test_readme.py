@@ -37,6 +37,8 @@ SECTIONS = sorted(
 )
 OWN_REDIS = "redis://localhost:6379/0"
 
+SERVICES = ("worker", "beat", "flower", "metrics")  # commands of crewq's that run until they are stopped
+
 # Lines that are not run here, and why. Each must be there to be left out.
 NOT_RUN = {
     "./run test": "it is what runs this",
@@ -69,7 +71,7 @@ class Machine:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             self.env[name] = value.replace(OWN_REDIS, self.redis_url)
-        elif words[0] == "celery" or words[:2] in (["crewq", "worker"], ["crewq", "beat"], ["crewq", "flower"]):
+        elif words[0] == "celery" or (words[:1] == ["crewq"] and words[1] in SERVICES and "--once" not in words):
             self._start(line)
         else:
             self._until_workers_are_ready()
@@ -86,9 +88,10 @@ class Machine:
 
     def _start(self, line: str) -> None:
         port = _free_port()
-        command = f"exec {line} --port={port}" if "flower" in line else f"exec {line}"
+        listens = " flower" in line or " metrics" in line
+        command = f"exec {line} --port={port}" if listens else f"exec {line}"
         self.services.append(subprocess.Popen(["/bin/sh", "-c", command], cwd=self.directory, env=self.env))
-        if "flower" in line:
+        if listens:
             until(lambda: _answers(f"http://127.0.0.1:{port}/"), seconds=30)
         elif " beat" not in line:
             self.workers += 1

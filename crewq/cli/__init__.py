@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run a fleet": {
         "worker": ("workers", "Work on runs, until stopped."),
         "beat": ("beat", "Start the runs of schedules when they are due."),
+        "metrics": ("metrics", "Serve metrics to Prometheus."),
         "flower": ("flower", "Show runs, workers and jobs on web pages."),
     },
 }

@@ -11,6 +11,7 @@ from crewq.app import make_app
 from crewq.beat import Scheduler
 from crewq.cli.exits import DONE
 from crewq.cli.workers import extra, reachable
+from crewq.logs import shape_logs
 
 
 @click.command()
@@ -27,6 +28,7 @@ def beat(ctx: click.Context, loglevel: str, arguments: tuple[str, ...]) -> None:
     """
     with reachable() as settings:
         app = make_app(settings)
+        shape_logs(settings)
         app.conf.beat_scheduler = partial(Scheduler, settings=settings)
         app.set_default()  # Celery's programs look for the current app in threads of their own
         program: Any = app  # typed as if its `start` never returned

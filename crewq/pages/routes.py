@@ -17,6 +17,7 @@ from crewq.pages.facts import run_page
 from crewq.pages.feed import Feed
 from crewq.pages.handler import HEADERS, Data, Handler
 from crewq.pages.lists import Filter, page_of_batch, page_of_batches, page_of_runs, state_called, totals
+from crewq.pages.scrape import Scrape
 from crewq.pages.tally import batch_page
 from crewq.producer import Producer
 from crewq.store import Span
@@ -178,6 +179,7 @@ def routes(desk: Desk) -> list[URLSpec]:
         data(f"/batches/{NAME}/runs", BatchRunsData),
         data("/compare", CompareData),
         data(f"/(runs|batches)/{NAME}/({actions})", Act),
+        url("/crewq/metrics", Scrape, {"desk": desk}),
         url(r"/crewq/static/(.*)", Assets, {"path": str(STATIC)}),
         url(r"/crewq(?:/.*)?", Nothing, {"desk": desk}),
     ]

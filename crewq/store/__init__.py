@@ -16,6 +16,7 @@ from crewq.store.export import export_run
 from crewq.store.journal import Call, Finding, Journal
 from crewq.store.limits import Charge, Demand, Limits, Objection, Turn
 from crewq.store.listing import Listing, Span
+from crewq.store.metrics import BOUNDS, METERS, Lane, Meter, Metrics, Reading, Series
 from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
@@ -65,6 +66,7 @@ class Store:
         self.listing = Listing(self._verbs)
         self.audit = Audit(self._verbs)
         self.costs = Costs(self._verbs)
+        self.metrics = Metrics(self._verbs)
         self.schedules = Schedules(self._verbs)
 
     def check(self) -> dict[str, Any]:
@@ -114,6 +116,8 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 
 __all__ = [
+    "BOUNDS",
+    "METERS",
     "NO_BUDGET",
     "Action",
     "BatchRecord",
@@ -129,16 +133,21 @@ __all__ = [
     "Head",
     "Job",
     "Journal",
+    "Lane",
     "Limits",
     "Listing",
+    "Meter",
+    "Metrics",
     "NewRun",
     "NewTask",
     "Objection",
     "Order",
+    "Reading",
     "RunRecord",
     "Runs",
     "ScheduleRecord",
     "Schedules",
+    "Series",
     "Span",
     "Store",
     "TaskRecord",

@@ -113,7 +113,14 @@ class Journal:
 
     def fail(self, call: Call) -> None:
         """Note that a call ended without an answer: whoever makes it again repeats nothing that was in flight."""
-        self._verbs.fail_call(run=call.job.run, index=call.job.index, attempt=call.attempt, call=call.id)
+        self._verbs.fail_call(
+            run=call.job.run,
+            index=call.job.index,
+            attempt=call.attempt,
+            call=call.id,
+            kind=call.kind,
+            name=call.name,
+        )
 
     def share(self, job: Job, shared: str, result: str) -> None:
         """Let the calls of all tasks of a job's run that have `shared` in common have this result."""

@@ -23,6 +23,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | costs:<day>:<tenant>     | hash   | calls, tokens and dollars by crew and model        | 400 days                       |
 | costs                    | zset   | which of these there are                           | likewise                       |
 | reserved:<day>:<tenant>  | hash   | what calls under way may cost, of a day's budget   | two days                       |
+| metrics                  | hash   | totals and histograms: runs, tasks, calls, money   | `unfinished`, renewed by use   |
 | renewals                 | zset   | runs paused over a day's budget, by the next day   | an entry: while it is paused   |
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
 | schedule:<name>          | hash   | a schedule: crew, inputs, times, its last run       | `unfinished` past its next one |

@@ -51,6 +51,7 @@ class Order:
     edited: tuple[str, ...] = ()
     deadline: float = 0.0  # seconds from now; 0: none
     terms: Terms = field(default_factory=Terms)  # of each run: those of a batch have its budget with the batch
+    trace: str = ""  # where in which trace of OpenTelemetry they belong
     schedule: str = ""  # the name of the one that started it
 
 
@@ -86,6 +87,7 @@ class Claim:
     tenant: str = DEFAULT_TENANT
     has_budget: bool = False  # whether the run or its batch has one
     ready: tuple[Job, ...] = ()  # of other runs, to be published, as there is room for them now
+    trace: str = ""  # as in the order
     context: dict[int, TaskOutput] = field(default_factory=dict)
 
 
@@ -136,6 +138,7 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "deadline": int(order.deadline * 1000),
             "terms": order.terms.fields(),
             "schedule": order.schedule,
+            "trace": order.trace,
             "tasks": [
                 {
                     "name": task.name,

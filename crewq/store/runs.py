@@ -145,7 +145,7 @@ class Runs:
         )
         if word != "yours":
             return Claim(word)  # type: ignore[arg-type]
-        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, ready, *context = rest
+        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, ready, trace, *context = rest
         self._verbs.redo.remember("restore_claim", [job.run, job.index, attempt, claim, worker, int(lease * 1000)])
         return Claim(
             "yours",
@@ -159,6 +159,7 @@ class Runs:
             tenant,
             budget == "1",
             _jobs(ready.split()),
+            trace,
             {int(at): TaskOutput.model_validate_json(output) for at, output in pairs(context) if output},
         )
 

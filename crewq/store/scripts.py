@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any, Protocol, TypeVar
 
 from crewq.states import RUN_MOVES, TASK_MOVES
+from crewq.store.meters import BOUNDS
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
 ARGS = re.compile(r"^-- args:(.*)$", re.MULTILINE)
@@ -69,10 +70,12 @@ def assemble(name: str, config: Mapping[str, int]) -> str:
             _lua_table("CONFIG", {key: str(value) for key, value in config.items()}),
             _lua_table("LAWFUL_RUN", _moves(RUN_MOVES)),
             _lua_table("LAWFUL_TASK", _moves(TASK_MOVES)),
+            "local BOUNDS = {" + ", ".join(str(round(bound * 1000)) for bound in BOUNDS) + "}",
         )
     )
     used = (source_of(part) for part in USES.findall(source_of(name)))
-    return "\n".join((tables, source_of("_prelude"), source_of("_lines"), *used, arguments, source_of(name)))
+    shared = (source_of("_metrics"), source_of("_prelude"), source_of("_lines"))
+    return "\n".join((tables, *shared, *used, arguments, source_of(name)))
 
 
 def _moves(table: Mapping[Any, frozenset[Any]]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from crewq.store.keys import UNFINISHED
 
 # What there is once, or once for each crew, lane or worker, however many runs there were.
 LASTING = re.compile(
-    r"\{\w+\}:(spec:\w+|lanes|watermark|probed|probe:.+|boot|healing|swept|silence|workers|workers:about|slots|weights|ended|limit:.+|costs|costs:.+|reserved:.+)"
+    r"\{\w+\}:(spec:\w+|lanes|watermark|probed|probe:.+|boot|healing|swept|silence|workers|workers:about|slots|weights|ended|metrics|limit:.+|costs|costs:.+|reserved:.+)"
     r"|_kombu\.binding\..+|.+\.pidbox|.+\.reply\.celery\.pidbox"
     # What a worker that died had just taken: Celery gives it back after its visibility timeout, to no effect.
     r"|unacked|unacked_index|unacked_mutex"

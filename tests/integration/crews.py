@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -24,6 +25,13 @@ def note(line: str) -> None:
 
 
 # -- tools -------------------------------------------------------------------------------------------------
+
+
+@tool
+def mutter(word: str) -> str:
+    """Say something into the log."""
+    logging.getLogger("my.tools").info("muttering\nin two lines")
+    return f"muttered {word}"
 
 
 @tool

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from crewq import Crew, Task
 from crewq.producer import connect
@@ -346,6 +347,15 @@ def test_no_key_and_no_password_is_on_any_page(own_redis: Server, start_worker: 
         shown = "".join(flower.get(path).text for path in paths) + flower.log
     assert [secret for secret in [*keys.values(), password] if secret in shown] == []
     assert run.id in shown
+
+
+def test_metrics_are_there_for_a_prometheus_that_logs_in(flower: FlowerProcess) -> None:
+    assert flower.get("/crewq/metrics", login=False).status == 401
+    answer = flower.get("/crewq/metrics")
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert families["crewq_workers"].samples[0].value >= 1
+    assert not [name for name in families if not name.startswith("crewq_")], "Flower's own are at its /metrics"
 
 
 def test_it_stops_when_it_is_told_to_while_somebody_listens(tmp_path: Path, fleet: WorkerProcess) -> None:

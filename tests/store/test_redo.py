@@ -18,7 +18,7 @@ from crewq.settings import Settings
 from crewq.store import Store
 from crewq.store.keys import Keys
 from crewq.store.redo import HEALING, Redo
-from tests.store.world import ONE, World
+from tests.store.world import ONE, World, output
 from tests.waiting import until
 
 KEYS = Keys(Settings(redis_url="redis://test").namespace)
@@ -88,6 +88,18 @@ def test_a_call_that_failed_and_perhaps_began_once_more(
     lose_all()
     assert world.states(run) == ["running"]
     assert world.client.hgetall(KEYS.journal(run)) == {f"0:{call.id}": state}
+
+
+def test_what_was_counted(world: World, lose_all: Callable[[], None]) -> None:
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run).attempt)
+    world.store.journal.begin(call, repeatable=True)
+    world.store.journal.finish(call, "paid", usage='{"cost": 0.5}', seconds=1.0)
+    world.runs.complete(call.job, call.attempt, output())
+    before = world.store.metrics.read()
+    assert before.totals["cost_dollars", "gpt"] == 0.5
+    lose_all()
+    assert world.store.metrics.read().totals == before.totals
 
 
 def test_what_had_no_effect_is_done_again_until_what_it_stands_on_is_back() -> None:

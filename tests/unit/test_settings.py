@@ -66,6 +66,7 @@ def test_an_empty_variable_is_none() -> None:
         ("CREWQ_DATA_DIR", "/d", "data_dir", Path("/d")),
         ("CREWQ_LIMITS", "openai/* rpm=5", "limits", (ModelLimit("openai/*", Limit(rpm=5)),)),
         ("CREWQ_HEARTBEAT_FILE", "/h", "heartbeat_file", Path("/h")),
+        ("CREWQ_LOG", "json", "log", "json"),
         ("CREWQ_KEEP_COMPLETED_DAYS", "1", "retention.completed", DAY),
         ("CREWQ_KEEP_FAILED_DAYS", "0.5", "retention.failed", DAY // 2),
         ("CREWQ_KEEP_CANCELLED_DAYS", "2", "retention.cancelled", 2 * DAY),

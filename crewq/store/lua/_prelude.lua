@@ -36,7 +36,7 @@ end
 
 -- Runs by their state, in the order in which they were created, for whoever looks for those in one state.
 local function file_run(run, from, to)
-  if from then redis.call('ZREM', P .. 'runs:' .. from, run) end
+  if from then redis.call('ZREM', P .. 'runs:' .. from, run) else count(1, 'runs_accepted') end
   redis.call('ZADD', P .. 'runs:' .. to, redis.call('HGET', run_key(run), 'created'), run)
   redis.call('EXPIRE', P .. 'runs:' .. to, CONFIG.unfinished)
 end
@@ -206,6 +206,8 @@ end
 local function close_run(run, state, ready)
   local key = run_key(run)
   move_run(run, state)
+  count(1, 'runs', state)
+  if state ~= 'cancelled' then observe(NOW - tonumber(redis.call('HGET', key, 'created')), 'run_seconds') end
   redis.call('HSET', key, 'ended', text(NOW))
   if state == 'failed' then
     event(run, 'run_failed', 'error', redis.call('HGET', key, 'error'))
@@ -245,6 +247,10 @@ end
 
 local function end_task(run, index, state)
   local from = move_task(run, index, state)
+  count(1, 'tasks', state)
+  if from == 'running' and state ~= 'cancelled' then
+    observe(NOW - tonumber(redis.call('HGET', task_key(run, index), 'started')), 'task_seconds')
+  end
   redis.call('HSET', task_key(run, index), 'ended', text(NOW))
   redis.call('HDEL', task_key(run, index), 'owner')
   if from == 'running' then release_lease(run, index) end

@@ -29,6 +29,7 @@ end
 if known and string.sub(known, 1, 8) == 'started ' and known ~= 'started ' .. attempt then
   if repeatable ~= '1' then return {'doubt'} end
   redis.call('HINCRBY', task_key(run, index), 'repeated', 1)
+  count(1, 'recoveries', 'call')
 end
 redis.call('HSET', journal, field, 'started ' .. attempt)
 if not known then keep(journal, CONFIG.unfinished) end

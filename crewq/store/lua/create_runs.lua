@@ -1,6 +1,6 @@
 -- create_runs: accepts runs of one crew, with all their tasks and ids; opens them unless the batch holds them back.
 -- args: document
---   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, schedule, terms,
+--   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, schedule, trace, terms,
 --             tasks: [{name, key, needs, wakes, context, lane, kept}], where kept is the parent's index or null,
 --             where terms is {tenant, priority, max_cost, max_tokens}, as text, and only what differs from the standard,
 --             runs: [{id, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON}}]}
@@ -41,7 +41,7 @@ local function write_run(run)
   redis.call('HSET', key, 'state', 'queued', 'crew', order.crew, 'spec', order.spec, 'inputs', run.inputs,
     'tasks', text(#order.tasks), 'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
   for field, value in pairs({kickoff = run.key, parent = order.parent, from_task = order.from_task, edited = order.edited,
-      schedule = order.schedule, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
+      schedule = order.schedule, trace = order.trace, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end
   end
   for field, value in pairs(order.terms) do redis.call('HSET', key, field, value) end

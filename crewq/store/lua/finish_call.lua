@@ -4,6 +4,8 @@
 --   usage     JSON of the tokens and the cost, added to the task's, the run's, the batch's and the day's; empty for a tool
 -- returns {"recorded"}, {"answer", JSON} an earlier answer that stands, or {"gone"} the run was deleted
 
+local FAILED = '\21' -- begins what is kept of a tool that raised
+
 local key = run_key(run)
 local field = text(index) .. ':' .. call
 if redis.call('EXISTS', key) == 0 then return {'gone'} end
@@ -16,7 +18,7 @@ local left = redis.call('TTL', key)
 if left > 0 then keep(key .. ':journal', left) end
 
 -- Where an answer does not say what it cost or used, a budget counts what was thought.
-local function count(used)
+local function add_up(used)
   local about = redis.call('HMGET', key, 'batch', 'tenant', 'crew')
   local sums = {key}
   if about[1] and about[1] ~= '' then sums[2] = P .. 'batch:' .. about[1] end
@@ -37,7 +39,20 @@ local function count(used)
     nano(used.cost), used.unpriced_requests or 0, presumed_cost, presumed_tokens})
 end
 
-if usage ~= '' then count(cjson.decode(usage)) end
+local function meter(used)
+  count_call(kind, name, string.sub(answer, 1, 1) == FAILED and 'failed' or 'answered')
+  if kind ~= 'model' then return end
+  local model = label(name)
+  observe(tonumber(seconds) * 1000, 'model_call_seconds', model)
+  count(used.prompt_tokens or 0, 'tokens', model, 'prompt')
+  count(used.completion_tokens or 0, 'tokens', model, 'completion')
+  count(nano(used.cost), 'cost_dollars', model)
+  count(used.unpriced_requests or 0, 'unpriced_calls', model)
+end
+
+local used = usage ~= '' and cjson.decode(usage) or {}
+if usage ~= '' then add_up(used) end
+meter(used)
 event(run, 'call_finished', 'task', text(index), 'kind', kind, 'name', name, 'attempt', attempt, 'call', call,
   'seconds', seconds, unpack(usage ~= '' and {'usage', usage} or {}))
 

@@ -4,6 +4,9 @@
 -- returns {"recorded" | "refused"}
 
 if not owns(run, index, attempt) then return {'refused'} end
-if counts == '1' then redis.call('HINCRBY', task_key(run, index), 'tries', 1) end
+if counts == '1' then
+  redis.call('HINCRBY', task_key(run, index), 'tries', 1)
+  count(1, 'task_retries')
+end
 requeue(run, index, reason, tonumber(delay_ms), false)
 return {'recorded'}

@@ -65,8 +65,10 @@ local function take_place(limit)
   end
 end
 
-local function not_under_way()
-  if redis.call('HGET', journal, field) == 'started ' .. attempt then redis.call('HDEL', journal, field) end
+local function not_under_way(reason)
+  if redis.call('HGET', journal, field) ~= 'started ' .. attempt then return end
+  redis.call('HDEL', journal, field)
+  count(1, 'limit_waits', reason)
 end
 
 local wanted = cjson.decode(limits)
@@ -76,7 +78,7 @@ if wants then
   take_back_all(run, holder) -- of a try before this one
   local refused = objection(budgets, wants.cost, wants.tokens)
   if refused then
-    not_under_way()
+    not_under_way('budget')
     for _, limit in ipairs(wanted) do leave_line(limit.scope, who_of(limit)) end
     return refused
   end
@@ -88,7 +90,7 @@ for _, limit in ipairs(wanted) do
 end
 
 if full or longest[2] > 0 then
-  not_under_way()
+  not_under_way(longest[2] == 0 and 'slots' or longest[1] == 'pause' and 'provider' or 'rate')
   if longest[2] > 0 then return {longest[1], text(math.min(longest[2], LONGEST)), longest[3]} end
   return {'full', '0', full}
 end

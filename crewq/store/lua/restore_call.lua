@@ -10,7 +10,10 @@ if known and (known == 'started ' .. attempt or string.sub(known, 1, 9) == 'fini
 redis.call('HSET', journal, field, 'started ' .. attempt)
 if known == 'failed ' .. attempt then return 1 end
 
-if known and string.sub(known, 1, 8) == 'started ' then redis.call('HINCRBY', task_key(run, index), 'repeated', 1) end
+if known and string.sub(known, 1, 8) == 'started ' then
+  redis.call('HINCRBY', task_key(run, index), 'repeated', 1)
+  count(1, 'recoveries', 'call')
+end
 if not known then keep(journal, CONFIG.unfinished) end
 event(run, 'call_started', 'task', text(index), 'kind', kind, 'name', name, 'attempt', attempt, 'call', call)
 return 1

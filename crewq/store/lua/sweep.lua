@@ -24,6 +24,7 @@ local function recover(run, index)
     fail(run, index, cjson.encode({error = 'Crashed', message = 'The worker died in each attempt at this task: ' .. words,
       facts = {attempts = tonumber(task[2]), worker = task[3], reason = words .. '.'}}), new)
   else
+    count(1, 'recoveries', 'task')
     requeue(run, index, 'crashed', 0, true)
     say('job', member(run, index))
   end
@@ -74,7 +75,10 @@ end)
 for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes')) do
   local mark = tonumber(redis.call('HGET', P .. 'watermark', lane) or '0')
   local key = P .. 'ready:' .. lane
-  each(key, math.min(mark, NOW) - tonumber(grace_ms), send_again)
+  each(key, math.min(mark, NOW) - tonumber(grace_ms), function(run, index)
+    count(1, 'recoveries', 'message')
+    send_again(run, index)
+  end)
   local waits = redis.call('ZRANGEBYSCORE', key, '-inf', text(NOW - tonumber(grace_ms)), 'LIMIT', 0, 1)[1]
   if waits and tonumber(redis.call('GET', P .. 'probe:' .. lane) or '0') <= NOW then
     -- Each probe that does not come back makes the next one later: nobody may be there to take it out.
@@ -87,7 +91,12 @@ end
 
 for _, run in ipairs(oldest(P .. 'unsaid', NOW - tonumber(grace_ms))) do
   redis.call('ZADD', P .. 'unsaid', text(NOW), run)
-  if redis.call('EXISTS', run_key(run)) == 1 then say('say', run) else redis.call('ZREM', P .. 'unsaid', run) end
+  if redis.call('EXISTS', run_key(run)) == 1 then
+    count(1, 'recoveries', 'result')
+    say('say', run)
+  else
+    redis.call('ZREM', P .. 'unsaid', run)
+  end
 end
 
 for _, run in ipairs(oldest(P .. 'renewals', NOW)) do
