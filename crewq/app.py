@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from celery import Celery
 
@@ -19,6 +20,7 @@ PRIORITY_SINGLE = {"high": 1, "normal": 3, "low": 7}
 PRIORITY_BATCH = {"high": 2, "normal": 6, "low": 8}
 PRIORITY_STEPS = sorted({PRIORITY_LATER, *PRIORITY_SINGLE.values(), *PRIORITY_BATCH.values()})
 
+CERTIFICATE: Final = "ssl_cert_reqs"  # of an address: required, optional or none
 BACKEND = "crewq.backend:Backend"
 RESULT_EXPIRES = 86_400  # seconds that Celery keeps a result; crewq's own record of the run is kept longer
 BROKER_OPTIONS: dict[str, Any] = {
@@ -38,12 +40,13 @@ def make_app(settings: Settings) -> Celery:
     A message is acknowledged when it is taken, and nothing is prefetched: who works on what is decided by leases in the
     store, and a message that was lost is sent again by the sweeper.
     """
-    backend = f"{BACKEND}+{settings.redis_url}" if settings.redis_url else None
-    app = Celery("crewq", broker=settings.broker, backend=backend, set_as_current=False)
+    broker = verified(settings.broker)
+    backend = f"{BACKEND}+{verified(settings.redis_url)}" if settings.redis_url else None
+    app = Celery("crewq", broker=broker, backend=backend, set_as_current=False)
     app.conf.update(
         # Named here too, as Celery would let CELERY_BROKER_URL, which another program's settings may hold, come before.
-        broker_read_url=settings.broker,
-        broker_write_url=settings.broker,
+        broker_read_url=broker,
+        broker_write_url=broker,
         task_acks_late=False,
         worker_disable_prefetch=settings.broker.startswith(("redis", "rediss", "unix")),
         worker_prefetch_multiplier=1,
@@ -79,6 +82,18 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
+def verified(url: str) -> str:
+    """The address of a Redis, where it is one with TLS, with a certificate that is looked at unless it says otherwise itself.
+
+    redis-py's own default; Celery's results refuse an address that does not say, and its broker looks at no certificate then.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or CERTIFICATE in dict(parse_qsl(parts.query)):
+        return url
+    query = f"{parts.query}&{CERTIFICATE}=required" if parts.query else f"{CERTIFICATE}=required"
+    return urlunsplit(parts._replace(query=query))
+
+
 __all__ = [
     "PRIORITY_BATCH",
     "PRIORITY_LATER",
@@ -87,4 +102,5 @@ __all__ = [
     "PROBE_JOB",
     "TASK_JOB",
     "make_app",
+    "verified",
 ]

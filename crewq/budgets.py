@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from crewq import errors
+from crewq.amounts import LARGEST, amount, whole
+
+READ: Final[dict[str, Callable[[str], float | None]]] = {"max_cost": amount, "max_tokens": whole}
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,17 @@ def _read(words: list[str], text: str, variable: str) -> TenantBudget:
     tenants, *entries = words
     found: dict[str, float] = {}
     for entry in entries:
-        name, _, number = entry.partition("=")
-        found[name] = _amount(name, number)
-        if not found[name]:
-            reason = f"{entry!r} is neither max_cost=DOLLARS nor max_tokens=NUMBER, with a number above 0."
+        name, _, written = entry.partition("=")
+        number = READ[name](written) if name in READ else None
+        if number is None:
+            reason = f"{entry!r} is neither max_cost=DOLLARS nor max_tokens=NUMBER, above 0 and up to {LARGEST:g}."
             raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
+        found[name] = number
     if not found or "=" in tenants:
         reason = "each part must be a tenant and its budget, such as acme max_cost=50; semicolons stand between them."
         raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
     tokens = found.get("max_tokens")
     return TenantBudget(tenants, Budget(found.get("max_cost"), None if tokens is None else int(tokens)))
-
-
-def _amount(name: str, number: str) -> float:
-    """The number; 0 where it is none, or not of that."""
-    if name == "max_tokens":
-        return int(number) if number.isdecimal() else 0
-    if name == "max_cost" and number.replace(".", "", 1).isdecimal():
-        return float(number)
-    return 0
 
 
 __all__ = ["Budget", "TenantBudget", "budget_of", "read_budgets"]

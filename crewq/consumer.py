@@ -1,7 +1,8 @@
-"""Celery's consumer, with the events of many tasks sent together."""
+"""Celery's consumer, with the events of many tasks sent together, and proof against messages that nobody meant to write."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import ignore_errors
 
+log = logging.getLogger("crewq.consumer")
+
+LONGEST = 10**9  # seconds of a time limit; a wait that is far longer is none that Python could wait
+UNSOUND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading nonsense raises
 PERIOD = 0.1  # seconds that an event may wait for others: nobody who watches sees the difference
 
 
@@ -16,11 +21,30 @@ class Consumer(CeleryConsumer):
     """Celery's own sends what happened to a task at once, which is a message of the broker for nearly every event."""
 
     hub: Any
+    connection_errors: tuple[type[Exception], ...]
     _flush_events: Callable[[], None]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._sent_by = 0.0
         super().__init__(*args, **options)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """What takes in a message. With Celery's own, one with headers of the wrong types ends the whole worker."""
+        handle = super().create_task_handler(*args, **options)
+
+        def handle_if_sound(message: Any) -> None:
+            try:
+                problem = "" if _has_lawful_limits(message.headers) else "no time limit"
+                if not problem:
+                    handle(message)
+            except UNSOUND as error:
+                problem = type(error).__name__
+            if problem:
+                log.error("dropped a message that is no job: %s", problem)
+            if problem and not message.acknowledged:
+                message.reject_log_error(log, self.connection_errors)
+
+        return handle_if_sound
 
     def on_send_event_buffered(self) -> None:  # type: ignore[override]  # its stub is wrong
         """An event waits to be sent. Called in any thread."""
@@ -35,6 +59,11 @@ class Consumer(CeleryConsumer):
 
     def _send_later(self) -> None:
         self.hub.call_later(PERIOD, self._flush_events)
+
+
+def _has_lawful_limits(headers: dict[str, Any]) -> bool:
+    hard, soft = headers.get("timelimit") or (None, None)
+    return all(limit is None or 0 <= limit <= LONGEST for limit in (hard, soft))
 
 
 __all__ = ["Consumer"]

@@ -30,7 +30,7 @@ from crewq.store import Job, Order
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
 from crewq.terminal import attend, somebody_is_there, watched
-from crewq.terms import BudgetGiven, Terms, TermsGiven
+from crewq.terms import BudgetGiven, Terms, TermsGiven, check_timeout
 from crewq.tracing import workflow
 
 Inputs = Mapping[str, Any]
@@ -148,6 +148,7 @@ class Crew(Member):
     ) -> Run:
         """As `kickoff_async`, but the handle is that of the run whether it streams or not."""
         agreed = Terms(**terms)
+        check_timeout(timeout)
         producer, spec = self._prepared()
         tasks = new_tasks(spec, batch=False, priority=agreed.priority)
         run = new_run(spec, self._values(spec, inputs), key=idempotency_key, terms=agreed)

@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator
 from concurrent.futures import CancelledError
+from threading import TIMEOUT_MAX
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -46,7 +47,7 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
         """
         ended = self._ended()
         try:
-            ended.result(timeout)
+            ended.result(None if timeout is None else min(timeout, TIMEOUT_MAX))
         except TimeoutError:
             raise self._late(timeout) from None
         except CancelledError:

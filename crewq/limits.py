@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
 from crewq import errors
+from crewq.amounts import LARGEST, whole
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ def _read(words: list[str], text: str, variable: str) -> ModelLimit:
     models, *entries = words
     numbers: dict[str, int] = {}
     for entry in entries:
-        name, _, number = entry.partition("=")
-        if name not in NAMES or not number.isdecimal() or int(number) < 1:
-            reason = f"{entry!r} is none of {', '.join(f'{known}=NUMBER' for known in NAMES)}, with a number from 1 on."
+        name, _, written = entry.partition("=")
+        number = whole(written)
+        if name not in NAMES or number is None:
+            known = ", ".join(f"{one}=NUMBER" for one in NAMES)
+            reason = f"{entry!r} is none of {known}, with a whole number from 1 to {LARGEST:g}."
             raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
-        numbers[name] = int(number)
+        numbers[name] = number
     if not numbers or "=" in models:
         reason = "each part must be a model and its limits, such as openai/* rpm=500; semicolons stand between them."
         raise errors.SettingInvalid(variable=variable, value=text, reason=reason)

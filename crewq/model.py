@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from crewq.outputs import UsageMetrics
+from crewq.outputs import Text, UsageMetrics
 
 Message: TypeAlias = dict[str, Any]  # a message in the form of OpenAI's chat API
 OnToken: TypeAlias = Callable[[str], None]
@@ -26,9 +26,9 @@ class ToolCall(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: str
-    name: str
-    arguments: str = "{}"
+    id: Text
+    name: Text
+    arguments: Text = "{}"
 
 
 class ModelRequest(BaseModel):
@@ -64,7 +64,7 @@ class ModelAnswer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    text: str = ""
+    text: Text = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
     usage: UsageMetrics = Field(default_factory=UsageMetrics)

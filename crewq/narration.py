@@ -11,6 +11,7 @@ from functools import partial
 
 from crewq import errors
 from crewq.model import ModelAnswer
+from crewq.outputs import sound
 
 log = logging.getLogger("crewq.narration")
 
@@ -39,7 +40,7 @@ class Narration:
 
     def __call__(self, text: str) -> None:
         """The model says this."""
-        self._said += text
+        self._said += sound(text)
         self._came.set()
 
     @asynccontextmanager

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny
 
 from crewq import errors
 
 SUMMARY_WORDS = 10
+HALF = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: JSON can say it, and no Unicode text can hold it
+
+
+def sound(text: str) -> str:
+    """A model's or a tool's text as it can be kept and sent: each half of a character becomes the sign for what is none."""
+    return text if text.isascii() else HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def sound_json(value: Any) -> Any:
+    """Likewise a value of JSON's, with all the texts in it."""
+    if isinstance(value, str):
+        return sound(value)
+    if isinstance(value, list):
+        return [sound_json(item) for item in value]
+    if isinstance(value, dict):
+        return {sound_json(key): sound_json(item) for key, item in value.items()}
+    return value
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(sound)]
 
 
 class UsageMetrics(BaseModel):
@@ -61,9 +82,9 @@ class TaskOutput(BaseModel):
     name: str | None = None
     expected_output: str | None = None
     summary: str | None = None
-    raw: str = ""
+    raw: Text = ""
     pydantic: SerializeAsAny[BaseModel] | None = None
-    json_dict: dict[str, Any] | None = None
+    json_dict: Annotated[dict[str, Any] | None, AfterValidator(sound_json)] = None
     agent: str = ""
     output_format: OutputFormat = "raw"
     messages: list[dict[str, Any]] = Field(default_factory=list)
@@ -167,4 +188,4 @@ class CrewOutput(BaseModel):
         return json.dumps(self.json_dict, ensure_ascii=False) if self.json_dict is not None else self.raw
 
 
-__all__ = ["CrewOutput", "OutputFormat", "TaskOutput", "UsageMetrics"]
+__all__ = ["CrewOutput", "OutputFormat", "TaskOutput", "Text", "UsageMetrics", "sound", "sound_json"]

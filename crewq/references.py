@@ -190,7 +190,7 @@ class Imports:
             ReferenceRefused: the module may not be loaded or cannot be, the name is not of it, or it is of another kind.
         """
         module_name, _, name = reference.partition(":")
-        if not module_name or not name or any(part.startswith("__") for part in name.split(".")):
+        if not is_module_name(module_name) or not name or any(part.startswith("__") for part in name.split(".")):
             raise errors.ReferenceRefused(
                 reference=reference, reason="it is not of the form module:name.", advice="Start the run again."
             )
@@ -214,6 +214,11 @@ class Imports:
             reason=reason,
             advice="Deploy the code that started the run to this worker, or start the run again.",
         )
+
+
+def is_module_name(text: str) -> bool:
+    """Whether a module may be called that: names with dots between; Python itself breaks on others."""
+    return text.isprintable() and all(text.split("."))
 
 
 def _load(module: str, reference: str) -> Any:
@@ -257,6 +262,7 @@ __all__ = [
     "fields_of",
     "is_function",
     "is_model_class",
+    "is_module_name",
     "main_queue",
     "reference_of",
     "standing_name",

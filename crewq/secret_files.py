@@ -41,7 +41,7 @@ def value_of(environ: Mapping[str, str], name: str) -> str:
     path = environ[name + ENDING]
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # the latter: it is not UTF-8, or no name of a file
         reason = f"it cannot be read: {errors.explain(error)}. A mounted secret has the owner and the mode of its file."
         raise errors.SettingInvalid(variable=name + ENDING, value=path, reason=reason) from error
 

@@ -98,19 +98,19 @@ class Settings:
         read = _Reader(environ)
         return cls(
             redis_url=read.url(("CREWQ_REDIS_URL", "REDIS_URL"), "CREWQ_REDIS_PASSWORD"),
-            broker_url=value_of(environ, "CREWQ_BROKER_URL") or None,
+            broker_url=read.broker("CREWQ_BROKER_URL"),
             imports=Imports(read.names("CREWQ_IMPORTS")),
             mcp_servers=read.names("CREWQ_MCP_SERVERS"),
-            default_model=next((environ[name] for name in MODEL_VARIABLES if environ.get(name)), DEFAULT_MODEL),
-            namespace=environ.get("CREWQ_NAMESPACE") or standard.namespace,
-            queue=environ.get("CREWQ_QUEUE") or standard.queue,
+            default_model=next(filter(None, map(read.text, MODEL_VARIABLES)), DEFAULT_MODEL),
+            namespace=read.text("CREWQ_NAMESPACE") or standard.namespace,
+            queue=read.text("CREWQ_QUEUE") or standard.queue,
             lease=read.number("CREWQ_LEASE_SECONDS", standard.lease, at_least=1, at_most=DAY),
             max_attempts=read.count("CREWQ_MAX_ATTEMPTS", standard.max_attempts),
             concurrency=read.count("CREWQ_CONCURRENCY", standard.concurrency),
             output_dir=Path(environ.get("CREWQ_OUTPUT_DIR") or standard.output_dir),
             data_dir=Path(environ.get("CREWQ_DATA_DIR") or standard.data_dir),
             sandbox=read.choice("CREWQ_SANDBOX", standard.sandbox, SANDBOXES),
-            sandbox_image=environ.get("CREWQ_SANDBOX_IMAGE") or standard.sandbox_image,
+            sandbox_image=read.text("CREWQ_SANDBOX_IMAGE") or standard.sandbox_image,
             sandbox_seconds=read.number("CREWQ_SANDBOX_SECONDS", 0, at_least=0.1, at_most=1800) or None,
             sandbox_memory_mb=int(read.number("CREWQ_SANDBOX_MEMORY_MB", 0, at_least=16, at_most=2**16)) or None,
             heartbeat_file=Path(file) if (file := environ.get("CREWQ_HEARTBEAT_FILE")) else None,
@@ -121,9 +121,9 @@ class Settings:
                 failed=read.days("CREWQ_KEEP_FAILED_DAYS", standard.retention.failed),
                 cancelled=read.days("CREWQ_KEEP_CANCELLED_DAYS", standard.retention.cancelled),
             ),
-            limits=read_limits(environ.get("CREWQ_LIMITS", ""), "CREWQ_LIMITS"),
-            budgets=read_budgets(environ.get("CREWQ_BUDGETS", ""), "CREWQ_BUDGETS"),
-            weights=read_weights(environ.get("CREWQ_WEIGHTS", ""), "CREWQ_WEIGHTS"),
+            limits=read_limits(read.text("CREWQ_LIMITS"), "CREWQ_LIMITS"),
+            budgets=read_budgets(read.text("CREWQ_BUDGETS"), "CREWQ_BUDGETS"),
+            weights=read_weights(read.text("CREWQ_WEIGHTS"), "CREWQ_WEIGHTS"),
         )
 
     def with_(self, **changes: Any) -> Settings:
@@ -156,7 +156,7 @@ class _Reader:
 
     def url(self, names: tuple[str, ...], password: str) -> str | None:
         for name in names:
-            if value := value_of(self.environ, name):
+            if value := self._secret(name):
                 parts = _parts(value)
                 if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
                     raise errors.SettingInvalid(
@@ -164,11 +164,33 @@ class _Reader:
                         value=without_password(value),
                         reason="it must be a Redis URL, such as redis://localhost:6379/0 (rediss:// for TLS).",
                     )
-                return _with_password(value, value_of(self.environ, password))
+                return _with_password(value, self._secret(password))
         return None
 
+    def broker(self, name: str) -> str | None:
+        value = self._secret(name)
+        parts = _parts(value)
+        if value and (parts is None or parts.scheme in ("", "sentinel")):
+            reason = "it must be the URL of a broker, such as amqp://localhost:5672// (and not of a sentinel)."
+            raise errors.SettingInvalid(variable=name, value=without_password(value), reason=reason)
+        return value or None
+
+    def text(self, name: str) -> str:
+        return self._encodable(name, self.environ.get(name, ""))
+
+    def _secret(self, name: str) -> str:
+        return self._encodable(name, value_of(self.environ, name))
+
+    def _encodable(self, name: str, value: str) -> str:
+        """What goes to Redis, or to others, and therefore has to be text; names of files may hold any bytes."""
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise errors.SettingInvalid(variable=name, value="...", reason="it is not UTF-8 text.") from error
+        return value
+
     def names(self, name: str) -> tuple[str, ...]:
-        return tuple(part.strip() for part in self.environ.get(name, "").split(",") if part.strip())
+        return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
 
     def choice(self, name: str, standard: str, among: Sequence[str]) -> str:
         value = self.environ.get(name) or standard
@@ -219,8 +241,10 @@ def _with_password(url: str, password: str) -> str:
 
 
 def _parts(url: str) -> SplitResult | None:
+    """The parts of a URL; None: it is none, or its port cannot be one."""
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port > 0 else None
     except ValueError:
         return None
 

@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crewq import errors
 from crewq.outputs import OutputFormat
@@ -221,6 +221,18 @@ class CrewSpec(Frozen):
     task_callback: str | None = None
     step_callback: str | None = None
 
+    @model_validator(mode="after")
+    def _stands(self) -> Self:
+        """Every position in it is that of an agent or of a task before."""
+        for at, task in enumerate(self.tasks):
+            if not all(0 <= agent < len(self.agents) for agent in (task.agent, *task.coworkers)):
+                raise ValueError(f"task {at} names an agent that is not there")
+            if not all(0 <= other < at for other in (*task.context, *task.after)):
+                raise ValueError(f"task {at} names a task that does not come before it")
+            if task.condition and not task.after:
+                raise ValueError(f"task {at} has a condition and comes after none")
+        return self
+
     def to_json(self) -> str:
         """The one JSON text of this crew: equal crews have equal texts."""
         return json.dumps(
@@ -244,8 +256,8 @@ class CrewSpec(Frozen):
             if isinstance(version, int) and version > SPEC_VERSION:
                 raise errors.SpecTooNew(version=version, known=SPEC_VERSION)
             return cls.model_validate_json(text)
-        except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise errors.RecordBroken(where=where, reason=f"{str(error).splitlines()[0]}.") from error
+        except (ValueError, RecursionError) as error:  # the latter: brackets in brackets without end
+            raise errors.RecordBroken(where=where, reason=_why(error)) from error
 
     def queue_of(self, index: int) -> str:
         """The Celery queue that the jobs of a task go through."""
@@ -254,6 +266,14 @@ class CrewSpec(Frozen):
     def digest(self) -> str:
         """What identifies this crew's content."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a text, without a word of it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}."
+    return f"{str(error).splitlines()[0]}."
 
 
 def templates(spec: CrewSpec) -> Iterator[tuple[str, str]]:

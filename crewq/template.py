@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from crewq import errors
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
+MOST_BITS: Final = 14_000  # a little less than the 4,300 digits beyond which Python reads and writes no number
 
 
 def names_in(text: str) -> list[str]:
@@ -58,7 +59,11 @@ def _shallow(value: Any, path: str) -> Any:
 
 
 def _checked(value: Any, path: str) -> Any:
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > MOST_BITS:
+            raise errors.UnsupportedInput(path=path, type="int, and of more digits than JSON's readers take")
         return value
     if isinstance(value, str):
         return _checked_text(value, path)

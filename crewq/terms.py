@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, get_args
 
 from crewq import errors
+from crewq.amounts import LARGEST
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
 PRIORITIES: Final[tuple[str, ...]] = get_args(Priority)
 DEFAULT_TENANT: Final = "default"  # whose the runs are that are nobody's in particular
+LONGEST: Final = 10**9  # seconds, which are 31 years
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -89,10 +90,26 @@ def check_budget(max_cost: Any, max_tokens: Any) -> None:
     Raises:
         InvalidField: it cannot.
     """
-    if max_cost is not None and (not _is_number(max_cost, float) or not 0 < max_cost < math.inf):
-        _refuse("max_cost", f"it must be a number of US dollars above 0, and is {max_cost!r}.")
-    if max_tokens is not None and (not _is_number(max_tokens) or max_tokens < 1):
-        _refuse("max_tokens", f"it must be a whole number from 1 on, and is {max_tokens!r}.")
+    if max_cost is not None and (not _is_number(max_cost, float) or not 0 < max_cost <= LARGEST):
+        _refuse(
+            "max_cost", f"it must be a number of US dollars above 0 and up to {LARGEST:g}, and is {_shown(max_cost)}."
+        )
+    if max_tokens is not None and (not _is_number(max_tokens) or not 1 <= max_tokens <= LARGEST):
+        _refuse("max_tokens", f"it must be a whole number from 1 to {LARGEST:g}, and is {_shown(max_tokens)}.")
+
+
+def check_timeout(seconds: Any) -> None:
+    """See that a kickoff's timeout can be meant; None: there is none.
+
+    Raises:
+        InvalidField: it cannot.
+    """
+    if seconds is not None and (not _is_number(seconds, float) or not 0 < seconds <= LONGEST):
+        _refuse("timeout", f"it must be a number of seconds above 0 and up to {LONGEST:g}, and is {_shown(seconds)}.")
+
+
+def _shown(value: Any) -> str:
+    return "far too large" if isinstance(value, int) and abs(value) > LARGEST else repr(value)
 
 
 def _is_number(value: Any, *kinds: type) -> bool:
@@ -113,4 +130,5 @@ __all__ = [
     "TermsGiven",
     "check_budget",
     "check_tenant",
+    "check_timeout",
 ]

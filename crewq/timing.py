@@ -25,6 +25,7 @@ HORIZON = 40 * 366  # days: on some weekday, the 29th of February comes once in 
 SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 SPAN = re.compile(r"(?:\d+[smhd])+")
 LONGEST = 366 * SECONDS["d"]
+MOST_DIGITS = 32  # of a number that is looked at
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,25 @@ class Timing:
             RecordBroken: it names no times, or a time zone that is not known here.
         """
         try:
-            timing = cls(**json.loads(text))
-            shortest = min(timing.every, timing.catch_up)
-            timing.next(0)  # which reads the line and the zone
-        except (AttributeError, KeyError, OSError, ParseException, TypeError, ValueError) as error:
-            raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
-        if shortest < 0:
-            raise errors.RecordBroken(where=where, reason=f"a time of {shortest} s cannot be meant.")
-        return timing
+            found = cls(**json.loads(text))
+            found.check()
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise errors.RecordBroken(where=where, reason=f"{errors.explain(error).rstrip('.')}.") from error
+        return found
+
+    def check(self) -> None:
+        """See that these times can be meant.
+
+        Raises:
+            ScheduleInvalid: they cannot; says why not.
+        """
+        _check_either(self.cron, self.every)
+        _span(self.catch_up, "the time for which it catches up", least=60)
+        if self.every:
+            _span(self.every, "the interval", least=1)
+        else:
+            _line(self.cron)
+            _zone(self.tz)
 
     def to_json(self) -> str:
         """The one JSON text of these times."""
@@ -134,8 +146,7 @@ def read_timing(
     Raises:
         ScheduleInvalid: it cannot be meant; says why not.
     """
-    if bool(cron) == bool(every):
-        raise errors.ScheduleInvalid(reason="it needs a cron line or an interval, and not both.")
+    _check_either(cron, every)
     if every and tz:
         raise errors.ScheduleInvalid(reason="a time zone is for a cron line: an interval has none.")
     late = _span(catch_up, "the time for which it catches up", least=60)
@@ -150,6 +161,11 @@ def read_timing(
 def when(ms: int, tz: str = "UTC") -> str:
     """A time as a person writes it, to the second, with its zone."""
     return datetime.fromtimestamp(ms / 1000, tz=UTC).astimezone(ZoneInfo(tz)).isoformat(" ", "seconds")
+
+
+def _check_either(cron: str, every: str | int) -> None:
+    if bool(cron) == bool(every):
+        raise errors.ScheduleInvalid(reason="it needs a cron line or an interval, and not both.")
 
 
 def _line(text: str) -> str:
@@ -179,17 +195,23 @@ def _zone(name: str) -> str:
 
 
 def _span(given: str | int, what: str, least: int) -> int:
+    if isinstance(given, int):
+        given = max(-1, min(given, LONGEST + 1))  # Python writes down no number of any length
     text = str(given).replace(" ", "")
     if text.isdecimal():
-        seconds = int(text)
+        seconds = _number(text)
     elif SPAN.fullmatch(text):
-        seconds = sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhd])", text))
+        seconds = sum(_number(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhd])", text))
     else:
         raise errors.ScheduleInvalid(reason=f"{what} is {given!r}: write it as 30s, 15m, 6h, 1h30m or 7d.")
     if not least <= seconds <= LONGEST:
         reason = f"{what} is {given!r}: it must be from {least} second{'' if least == 1 else 's'} to 366 days."
         raise errors.ScheduleInvalid(reason=reason)
     return seconds
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) <= MOST_DIGITS else LONGEST + 1
 
 
 def _span_text(seconds: int) -> str:

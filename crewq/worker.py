@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import Ignore
 
 from crewq import errors
 from crewq.app import PROBE_JOB, TASK_JOB, make_app
@@ -85,8 +86,13 @@ class Worker:
 
         # Not shared: a shared task would be on every other Celery app of this process too.
         @self.app.task(name=TASK_JOB, throws=(errors.JobFailed,), typing=False, shared=False)
-        def task(run: str, index: int) -> None:
-            run_job(self.host, Job(run, index))
+        def task(*arguments: Any, **named: Any) -> None:
+            try:
+                job = Job.told(arguments, named)
+            except errors.RecordBroken as error:
+                log.warning("%s", error)
+                raise Ignore from error
+            run_job(self.host, job)
 
         @self.app.task(name=PROBE_JOB, typing=False, shared=False)
         def probe(lane: str, sent_ms: int) -> None:

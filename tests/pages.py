@@ -51,6 +51,11 @@ def in_containers(shown: list[Block]) -> set[str]:
     return {block.section for block in shown if re.search(r"^docker |\bdocker compose ", block.text, re.MULTILINE)}
 
 
+def for_a_cluster(shown: list[Block]) -> set[str]:
+    """The sections whose commands are for a Kubernetes cluster; tests/unit/test_k8s.py looks at them."""
+    return {block.section for block in shown if re.search(r"^kubectl ", block.text, re.MULTILINE)}
+
+
 def rows(page: Path, header: str) -> list[list[str]]:
     """The rows of the table whose header row begins like this."""
     lines = page.read_text().splitlines()

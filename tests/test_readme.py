@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, ROOT, Block, blocks, in_containers
+from tests.pages import PAGES, ROOT, Block, blocks, for_a_cluster, in_containers
 from tests.waiting import until
 
 BIN = Path(sys.executable).parent
@@ -32,7 +32,7 @@ SECTIONS = sorted(
         (page, block.section)
         for page, shown in SHOWN.items()
         for block in shown
-        if block.section not in in_containers(shown)
+        if block.section not in in_containers(shown) | for_a_cluster(shown)
     }
 )
 OWN_REDIS = "redis://localhost:6379/0"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from crewq.errors import ModelError, SandboxError, StoreError, TaskError, explain
 from crewq.model import ToolCall
+from crewq.outputs import sound, sound_json
 from crewq.tools import BaseTool, tool_name
 
 # Carries out one call whose arguments are validated, and returns its result as a text.
@@ -111,7 +112,7 @@ class Toolbox:
         except (ModelError, StoreError, SandboxError):
             raise  # a coworker's model; the store under the journal; a model must not make up what code would have said
         except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
-            return ToolResult(f"The tool {tool_name(call.name)} failed: {explain(error)}", ok=False)
+            return ToolResult(f"The tool {tool_name(call.name)} failed: {sound(explain(error))}", ok=False)
 
     def _named(self, name: str) -> BaseTool:
         tool = self._tools.get(tool_name(name))
@@ -122,8 +123,8 @@ class Toolbox:
 
     def _understood(self, tool: BaseTool, text: str) -> dict[str, Any]:
         try:
-            value = _decoded(text)
-        except json.JSONDecodeError as error:
+            value = sound_json(_decoded(text))
+        except (ValueError, RecursionError) as error:
             raise _not_called(tool, f"The arguments are not JSON: {error}.") from error
         if not isinstance(value, dict):
             raise _not_called(tool, f"The arguments are no JSON object, but of type {type(value).__name__}.")
@@ -182,7 +183,7 @@ def _plain(value: Any) -> Any:
 
 def as_text(value: Any) -> str:
     """What a tool returned, as the model is shown it: data as JSON, the rest as `str()`, and not more than is useful."""
-    text = _json(value) if isinstance(value, (BaseModel, dict, list, tuple)) else str(value)
+    text = sound(_json(value) if isinstance(value, (BaseModel, dict, list, tuple)) else str(value))
     if len(text) <= RESULT_LIMIT:
         return text
     note = f"\n[cut: the result had {len(text):,} characters, and these are its first]"

@@ -9,6 +9,7 @@ from typing import Any
 from crewq import errors
 from crewq.crew import Crew
 from crewq.project.marks import PROJECT, is_marked, marked
+from crewq.references import is_module_name
 
 EXAMPLE = "Write it as module:name, for example: crewq run my_project.crews:analysis_crew"
 
@@ -20,7 +21,7 @@ def load_crew(name: str) -> Crew:
         CrewUnloadable: it does not lead to one; says why not.
     """
     module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if not is_module_name(module) or not attribute:
         raise errors.CrewUnloadable(name=name, reason="it is not of the form module:name.", advice=EXAMPLE)
     if "/" in module or module.endswith(".py"):
         raise errors.CrewUnloadable(name=name, reason="it names a file, and not a module.", advice=EXAMPLE)

@@ -62,7 +62,7 @@ def read_texts(pairs: Sequence[str], option: str) -> dict[str, str]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -129,6 +129,10 @@ def _parsed(file: Path, text: str, line: int = 1) -> Any:
     except json.JSONDecodeError as error:
         reason = f"it is not JSON: {error.msg} (column {error.colno})."
         raise errors.InputFileBroken(file=file, line=line + error.lineno - 1, reason=reason) from error
+    except RecursionError as error:
+        raise errors.InputFileBroken(file=file, line=line, reason="it is nested too deeply.") from error
+    except ValueError as error:  # a number of thousands of digits: the reader does not say where
+        raise errors.InputFileBroken(file=file, line=line, reason=f"it cannot be read: {error}.") from error
 
 
 def _csv(file: Path, text: str) -> list[Inputs]:

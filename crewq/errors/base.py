@@ -28,7 +28,7 @@ class CrewqError(Exception):
         kinds = _named(CrewqError)
         try:
             return kinds[record["error"]](**record["facts"])
-        except (KeyError, TypeError, ValueError):  # another version's: unknown, or with other facts
+        except (LookupError, TypeError, ValueError):  # another version's: unknown, or with other facts
             return kinds["JobBroken"](reason=record["message"])
 
 

@@ -66,7 +66,7 @@ class Entries(Mapping[str, dict[str, Any]]):
         if key not in LEADS_TO:
             return value
         if isinstance(value, list):
-            return [self._led(entry, key, one) for one in value]
+            return [self._named(entry, key, one) if isinstance(one, str) else one for one in value]
         return self._named(entry, key, value) if isinstance(value, str) else value
 
     def _named(self, entry: str, key: str, name: str) -> Any:
@@ -118,7 +118,9 @@ def read_entries(file: Path, *, project: str, field: str) -> dict[str, dict[str,
         mark = error.problem_mark
         where = f"line {mark.line + 1}" if mark else "somewhere"
         raise errors.ConfigBroken(file=file, where=where, reason=f"{error.problem}.{QUOTES}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise errors.ConfigBroken(file=file, where="somewhere", reason="it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter: it is not UTF-8, or the name cannot be one of a file
         raise errors.ConfigBroken(file=file, where="somewhere", reason=f"{errors.explain(error)}.") from error
     if not isinstance(found or {}, dict):
         reason = "it must hold entries, each a name, a colon, and fields below it."
@@ -131,7 +133,7 @@ def _entry(file: Path, name: str, fields: Any) -> dict[str, Any]:
     if not isinstance(fields or {}, dict):
         raise errors.ConfigBroken(file=file, where=where, reason="it must have fields below it.")
     for key, value in (fields or {}).items():
-        if isinstance(value, dict) and set(value.values()) == {None}:
+        if isinstance(value, dict) and value and all(inner is None for inner in value.values()):
             raise errors.ConfigBroken(file=file, where=where, reason=f"{key} is not taken for a text.{QUOTES}")
     # No context, unlike no entry for it, means that there is none.
     given = {str(key): value for key, value in (fields or {}).items() if value is not None or key == "context"}
@@ -139,7 +141,15 @@ def _entry(file: Path, name: str, fields: Any) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and takes a name that stands twice for the slip that it is."""
+    """Safe, and takes a name that stands twice for the slip that it is, and what looks like a date and is none too."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"this is no {kind}, though it is written like one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from crewq import errors
-from crewq.settings import Settings
+from crewq.settings import Settings, without_password
 from crewq.store.keys import ACTIONS_KEPT, COSTS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
 from crewq.store.redo import Redo
 from crewq.store.scripts import assemble
@@ -37,6 +37,10 @@ PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
 OLDEST_SERVER = (6, 2)
 WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
 START = re.compile(r"^(?:run_id|master_replid):(\S+)", re.MULTILINE)  # in INFO: which start of which server this is
+NO_STORE = {  # by the mode that a server says it is in
+    "sentinel": "Give the address of the Redis that it watches, or of a proxy that leads to the one that is the master.",
+    "cluster": "Celery's messages cannot be in one. Use a Redis that is none; a replica of it is what survives a machine.",
+}
 REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 
@@ -132,6 +136,8 @@ class Connection:
         Raises:
             StoreUnreachable: it did not come back within `patience` seconds, or does not let this process in.
             StoreFull: it answers, and takes no writes.
+            RecordBroken: what it holds is no text, or not of the kind expected.
+            UsageError: what it is asked for is no text.
         """
         give_up = time.monotonic() + self.patience
         pause = FIRST_PAUSE
@@ -149,6 +155,12 @@ class Connection:
                     self.redo.doubt()
                 if not problem.retryable or time.monotonic() + pause > give_up or self.closing.is_set():
                     raise problem from error
+            except UnicodeDecodeError as error:
+                raise errors.RecordBroken(where=self.where, reason="it holds bytes that are not UTF-8.") from error
+            except UnicodeEncodeError as error:
+                half = error.object[error.start : error.end]
+                reason = f"{half!r} is no Unicode text, so nothing in the store has it in its name."
+                raise errors.UsageError(reason=reason) from error
             finally:
                 if self.closing.is_set():
                     self._disconnect()  # this thread was at work when another one closed, and has just given its own back
@@ -160,6 +172,9 @@ class Connection:
         reason = (str(error).splitlines()[0] if str(error) else type(error).__name__).rstrip(".") + "."
         if isinstance(error, exceptions.AuthenticationError):
             return _final(errors.StoreUnreachable(url=self.where, reason=f"it refuses the password: {reason}"))
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            advice = "Name the certificate of who signed it, if that is one of your own: rediss://...?ssl_ca_certs=FILE"
+            return _final(errors.StoreUnreachable(url=self.where, reason=f"{reason}\n{advice}"))
         if isinstance(error, WAITS_FOR):
             return errors.StoreUnreachable(url=self.where, reason=reason)
         if isinstance(error, exceptions.OutOfMemoryError | exceptions.ReadOnlyError) or any(
@@ -198,7 +213,7 @@ class Connection:
 
         Raises:
             StoreUnreachable: there is none.
-            StoreUnfit: it is older than 6.2, is a sentinel, or may evict what it holds.
+            StoreUnfit: it is older than 6.2, is a sentinel or part of a cluster, or may evict what it holds.
         """
         about = cast(dict[str, Any], self.do(lambda client: client.info()))
         version = tuple(int(part) for part in str(about.get("redis_version", "0.0")).split(".")[:2])
@@ -207,6 +222,9 @@ class Connection:
             raise errors.StoreUnfit(
                 url=self.where, reason=f"it is version {about.get('redis_version')}.", advice=f"Use {wanted} or later."
             )
+        mode = about.get("redis_mode", about.get("server_mode", ""))  # Valkey calls it otherwise
+        if advice := NO_STORE.get(mode):
+            raise errors.StoreUnfit(url=self.where, reason=f"it is a {mode}.", advice=advice)
         policy = about.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise errors.StoreUnfit(
@@ -237,19 +255,27 @@ def _client(url: str, connections: int, answer_within: float, redo: Redo) -> red
         if redo.meet(" ".join(START.findall(connection.read_response()))):
             raise StartedAnew
 
-    pool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=None,
-        decode_responses=True,
-        socket_timeout=answer_within,
-        socket_connect_timeout=CONNECT_WITHIN,
-        socket_keepalive=True,
-        health_check_interval=25,
-        client_name="crewq-store",
-        redis_connect_func=greet,
-        retry=Retry(NoBackoff(), 0),  # `do` tries again itself, and must learn of every connection that was lost
-    )
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=None,
+            decode_responses=True,
+            socket_timeout=answer_within,
+            socket_connect_timeout=CONNECT_WITHIN,
+            socket_keepalive=True,
+            health_check_interval=25,
+            client_name="crewq-store",
+            redis_connect_func=greet,
+            retry=Retry(NoBackoff(), 0),  # `do` tries again itself, and must learn of every connection that was lost
+        )
+        pool.connection_class(**pool.connection_kwargs)  # which reads the options of the URL, and does not connect yet
+    except (ValueError, TypeError) as error:
+        raise errors.SettingInvalid(
+            variable="CREWQ_REDIS_URL",
+            value=without_password(url),
+            reason=f"it cannot be read as a Redis URL: {errors.explain(error)}.",
+        ) from error
     return redis.Redis(connection_pool=pool)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from crewq.store.records import Fields, pairs
+from crewq.store.records import Fields, pairs, readable
 from crewq.store.runs import Runs
 from crewq.store.verbs import Verbs
 
@@ -25,17 +25,18 @@ def export_run(verbs: Verbs, run: str) -> dict[str, Any]:
     record = runs.read(run)
     about, *tasks = (dict(pairs(flat)) for flat in verbs.read_run(run=run))
     journal = verbs.do(lambda client: client.hgetall(verbs.keys.journal(run)))
-    return {
-        "version": EXPORT_VERSION,
-        "id": run,
-        "crew": runs.spec(record.spec).model_dump(mode="json", exclude_defaults=True),
-        "run": _parsed(about),
-        "tasks": [_parsed(task) for task in tasks],
-        "journal": [_entry(name, value) for name, value in sorted(journal.items()) if not name.startswith(SHARED)],
-        "events": [
-            event.model_dump(mode="json", exclude={"run"}) for event in runs.events(run, "0-0", count=ALL_EVENTS)
-        ],
-    }
+    events = runs.events(run, "0-0", count=ALL_EVENTS)
+    crew = runs.spec(record.spec)
+    with readable(f"run:{run}"):
+        return {
+            "version": EXPORT_VERSION,
+            "id": run,
+            "crew": crew.model_dump(mode="json", exclude_defaults=True),
+            "run": _parsed(about),
+            "tasks": [_parsed(task) for task in tasks],
+            "journal": [_entry(name, value) for name, value in sorted(journal.items()) if not name.startswith(SHARED)],
+            "events": [event.model_dump(mode="json", exclude={"run"}) for event in events],
+        }
 
 
 def _parsed(fields: Fields) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Final, Literal
 
+from crewq import errors
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
+from crewq.store.records import json_object, readable
 from crewq.terms import DEFAULT_TENANT, Priority, Terms
+
+MOST_TASKS: Final = 1_000_000  # of a run, beyond which no position is looked for
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,18 @@ class Job:
         run, _, index = member.partition("|")
         return cls(run, int(index))
 
+    @classmethod
+    def told(cls, arguments: Sequence[Any], named: Mapping[str, Any]) -> Job:
+        """The job that the arguments of a message name, which anybody may have written who can write to the broker.
+
+        Raises:
+            RecordBroken: they name none.
+        """
+        match tuple(arguments):
+            case (str(run), int(index)) if not named and run.isascii() and 0 <= index < MOST_TASKS:
+                return cls(run, index)
+        raise errors.RecordBroken(where="a job's message", reason="its arguments are not a run and a position.")
+
     def __str__(self) -> str:
         return f"{self.run}|{self.index}"
 
@@ -79,7 +96,7 @@ class Claim:
     word: Literal["yours", "done", "busy", "early", "stop", "gone", "wait", "alone"]
     attempt: int = 0
     spec: str = ""
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs_text: str = "{}"  # as it was stored, and so are the outputs: what is wrong with them is the task's failure
     created_ms: int = 0
     deadline_ms: int | None = None
     now_ms: int = 0  # by Redis's clock, as all times here
@@ -88,7 +105,28 @@ class Claim:
     has_budget: bool = False  # whether the run or its batch has one
     ready: tuple[Job, ...] = ()  # of other runs, to be published, as there is room for them now
     trace: str = ""  # as in the order
-    context: dict[int, TaskOutput] = field(default_factory=dict)
+    outputs: dict[int, str] = field(default_factory=dict)
+    where: str = ""
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """The run's inputs.
+
+        Raises:
+            RecordBroken: they are none.
+        """
+        with readable(self.where):
+            return json_object(self.inputs_text)
+
+    @cached_property
+    def context(self) -> dict[int, TaskOutput]:
+        """The outputs that the task stands on, by the position of their tasks.
+
+        Raises:
+            RecordBroken: one is none.
+        """
+        with readable(self.where):
+            return {at: TaskOutput.model_validate_json(text) for at, text in self.outputs.items()}
 
 
 @dataclass(frozen=True)

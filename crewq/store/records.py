@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -105,13 +106,13 @@ class RunRecord:
             RecordBroken: they are not a run.
         """
         fields, *tasks = hashes
-        try:
+        with readable(f"run:{run}"):
             return cls(
                 id=run,
                 state=RunState(fields["state"]),
                 crew=fields["crew"],
                 spec=fields["spec"],
-                inputs=json.loads(fields["inputs"]),
+                inputs=json_object(fields["inputs"]),
                 created=_moment(fields["created"]) or datetime.now(UTC),
                 tasks=tuple(TaskRecord.read(index, task) for index, task in enumerate(tasks)),
                 started=_moment(fields.get("started")),
@@ -128,8 +129,6 @@ class RunRecord:
                 failed_task=int(fields["failed_task"]) if "failed_task" in fields else None,
                 usage=_usage(fields),
             )
-        except (KeyError, ValueError) as error:
-            raise errors.RecordBroken(where=f"run:{run}", reason=f"{type(error).__name__}: {error}.") from error
 
     def tasks_called(self, name: str) -> tuple[TaskRecord, ...]:
         """The tasks of that name; where there is none, those whose id begins so: `b` is a name before it is a digit."""
@@ -156,25 +155,53 @@ class BatchRecord:
 
     @classmethod
     def read(cls, batch: str, fields: Fields) -> BatchRecord:
-        """The batch that a hash holds."""
-        counters = {name: int(fields.get(name, 0)) for name in ("completed", "failed", "cancelled")}
-        return cls(
-            id=batch,
-            crew=fields["crew"],
-            created=_moment(fields["created"]) or datetime.now(UTC),
-            total=int(fields["total"]),
-            opened="opened" in fields,
-            ended=_moment(fields.get("ended")),
-            terms=Terms.read(fields),
-            usage=_usage(fields),
-            paused_for=fields.get("paused_for"),
-            **counters,
-        )
+        """The batch that a hash holds.
+
+        Raises:
+            RecordBroken: it holds none.
+        """
+        with readable(f"batch:{batch}"):
+            counters = {name: int(fields.get(name, 0)) for name in ("completed", "failed", "cancelled")}
+            return cls(
+                id=batch,
+                crew=fields["crew"],
+                created=_moment(fields["created"]) or datetime.now(UTC),
+                total=int(fields["total"]),
+                opened="opened" in fields,
+                ended=_moment(fields.get("ended")),
+                terms=Terms.read(fields),
+                usage=_usage(fields),
+                paused_for=fields.get("paused_for"),
+                **counters,
+            )
 
     @property
     def done(self) -> int:
         """How many of its runs have ended, in whatever way."""
         return self.completed + self.failed + self.cancelled
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Read a record inside; whatever is wrong with what is stored under `where` is one error.
+
+    Raises:
+        RecordBroken: it is not what crewq wrote.
+    """
+    try:
+        yield
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{errors.explain(error).splitlines()[0].rstrip('.')}."
+        raise errors.RecordBroken(where=where, reason=reason) from error
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object that a JSON text holds.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it holds none.
+    """
+    return {**json.loads(text)}
 
 
 def pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
@@ -191,7 +218,7 @@ def _output(text: str | None) -> TaskOutput | None:
 
 
 def _error(text: str | None) -> errors.CrewqError | None:
-    return errors.CrewqError.from_record(json.loads(text)) if text else None
+    return errors.CrewqError.from_record(json_object(text)) if text else None
 
 
 def _usage(fields: Fields) -> UsageMetrics:
@@ -199,4 +226,4 @@ def _usage(fields: Fields) -> UsageMetrics:
     return UsageMetrics(**{name: value if name == "cost" else int(value) for name, value in found.items()})
 
 
-__all__ = ["BatchRecord", "Fields", "RunRecord", "TaskRecord", "pairs"]
+__all__ = ["BatchRecord", "Fields", "RunRecord", "TaskRecord", "json_object", "pairs", "readable"]

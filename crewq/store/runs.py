@@ -17,7 +17,7 @@ from crewq.store.keys import UNFINISHED
 from crewq.store.limits import Demand
 from crewq.store.money import NO_BUDGET, raised, spent_already
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, Order, document
-from crewq.store.records import RunRecord, pairs
+from crewq.store.records import RunRecord, json_object, pairs, readable
 from crewq.store.verbs import Verbs
 
 FOUND = 10  # ids at most that a beginning is said to name
@@ -151,7 +151,7 @@ class Runs:
             "yours",
             int(attempt),
             spec,
-            json.loads(inputs),
+            inputs,
             int(created),
             int(deadline) if deadline else None,
             int(now),
@@ -160,7 +160,8 @@ class Runs:
             budget == "1",
             _jobs(ready.split()),
             trace,
-            {int(at): TaskOutput.model_validate_json(output) for at, output in pairs(context) if output},
+            {int(at): output for at, output in pairs(context) if output},
+            where=f"run:{job.run}",
         )
 
     def complete(
@@ -261,7 +262,8 @@ class Runs:
         """The workers seen in the last minute, and what they say of themselves."""
         name = self._verbs.keys.named("workers:about")
         found: dict[str, str] = self._verbs.do(lambda client: client.hgetall(name))
-        return {worker: json.loads(about) for worker, about in found.items()}
+        with readable("workers:about"):
+            return {worker: json_object(about) for worker, about in found.items()}
 
     def note_delivery(self, lane: str, sent_ms: int) -> None:
         """A probe came through its lane."""
@@ -310,7 +312,8 @@ class Runs:
     def standing(self, run: str) -> tuple[RunState, int] | None:
         """The state of a run and how many tasks it has, or None where there is no such run."""
         state, tasks = self._verbs.do(lambda client: client.hmget(self._verbs.keys.run(run), "state", "tasks"))
-        return (RunState(state), int(tasks)) if state else None
+        with readable(f"run:{run}"):
+            return (RunState(state), int(tasks)) if state else None
 
     def heads(self, runs: Sequence[str]) -> list[Head]:
         """The crew, the batch and the priority of each of these runs that is still there."""

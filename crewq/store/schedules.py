@@ -13,7 +13,7 @@ import redis
 
 from crewq import errors
 from crewq.spec import CrewSpec
-from crewq.store.records import Fields, pairs
+from crewq.store.records import Fields, json_object, pairs, readable
 from crewq.store.verbs import Verbs
 from crewq.terms import Terms
 
@@ -56,26 +56,20 @@ class ScheduleRecord:
         Raises:
             RecordBroken: it holds none.
         """
-        where = f"schedule:{name}"
-        try:
-            record = cls(
+        with readable(f"schedule:{name}"):
+            return cls(
                 name=name,
                 id=fields["id"],
                 crew=fields["crew"],
                 spec=fields["spec"],
-                inputs=json.loads(fields["inputs"]),
+                inputs=json_object(fields["inputs"]),
                 timing=fields["timing"],
                 created=int(fields["created"]),
                 last=int(fields["last"]),
                 run=fields.get("run"),
                 problem=fields.get("problem"),
-                terms=Terms.read(json.loads(fields.get("terms", "{}"))),
+                terms=Terms.read(json_object(fields.get("terms", "{}"))),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, errors.InvalidField) as error:
-            raise errors.RecordBroken(where=where, reason=f"{type(error).__name__}: {error}.") from error
-        if not isinstance(record.inputs, dict):
-            raise errors.RecordBroken(where=where, reason="its inputs are no mapping.")
-        return record
 
 
 @dataclass(frozen=True)
