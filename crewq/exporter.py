@@ -114,4 +114,4 @@ def _histogram(meter: Meter, histograms: Mapping[tuple[str, ...], Series]) -> Me
     return family
 
 
-__all__ = ["StoreCollector", "exposition", "registry_of"]
+__all__ = ["GAUGES", "PREFIX", "StoreCollector", "exposition", "registry_of"]

@@ -70,6 +70,8 @@ class Timing:
         Raises:
             ScheduleInvalid: they cannot; says why not.
         """
+        if {type(self.every), type(self.catch_up)} != {int}:
+            raise errors.ScheduleInvalid(reason="its times are not whole numbers of seconds.")
         _check_either(self.cron, self.every)
         _span(self.catch_up, "the time for which it catches up", least=60)
         if self.every:

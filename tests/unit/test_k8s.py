@@ -12,11 +12,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
+from crewq.cli import main
+from crewq.exporter import GAUGES, PREFIX
 from tests.pages import ROOT, blocks
 
 K8S = ROOT / "workers" / "k8s"
@@ -178,6 +181,18 @@ def test_workers_are_scaled_by_what_waits_and_what_is_worked_on() -> None:
         assert told["url"] == f"http://crewq-metrics.crewq.svc:{port}/metrics"
         assert told["targetValue"] == scaling["advanced"]["scalingModifiers"]["target"]
     assert scaling["minReplicaCount"] >= 1
+
+
+def test_what_is_served_and_asked_for_is_crewqs_own() -> None:
+    program, name, *options = container(METRICS)["command"]
+    command = main.get_command(click.Context(main), name)
+    assert program == "crewq"
+    assert command is not None
+    given = command.make_context(name, options).params
+    assert given["host"] == "0.0.0.0"
+    assert given["port"] == container(METRICS)["ports"][0]["containerPort"]
+    asked = {one["metadata"]["valueLocation"] for one in only("ScaledObject", "crewq-worker")["spec"]["triggers"]}
+    assert asked <= {f"{PREFIX}{gauge}" for gauge in GAUGES}
 
 
 def test_the_network_lets_out_what_is_needed_and_nobody_in() -> None:
