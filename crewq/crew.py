@@ -13,25 +13,23 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from crewq import errors, lacking
 from crewq.batch import Batch
-from crewq.fanout import new_run, start_batch
+from crewq.fanout import new_run, start_batch, start_run
 from crewq.freeze import Plan, freeze, lent_keys, modules_of
 from crewq.handle import find
 from crewq.member import Member, digest_of, without
 from crewq.members import LLM, Agent, Task
 from crewq.model import BaseLLM
 from crewq.outputs import CrewOutput, UsageMetrics
-from crewq.plan import new_tasks
 from crewq.producer import Producer, connect
 from crewq.replay import find_task, spec_to_resume_with, start_replay
 from crewq.run import Run
 from crewq.settings import Settings
 from crewq.spec import CrewSpec, Process, templates
-from crewq.store import Job, Order
+from crewq.store import Job
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, names_in, require
 from crewq.terminal import attend, somebody_is_there, watched
 from crewq.terms import BudgetGiven, Terms, TermsGiven, check_timeout
-from crewq.tracing import workflow
 
 Inputs = Mapping[str, Any]
 
@@ -150,14 +148,8 @@ class Crew(Member):
         agreed = Terms(**terms)
         check_timeout(timeout)
         producer, spec = self._prepared()
-        tasks = new_tasks(spec, batch=False, priority=agreed.priority)
         run = new_run(spec, self._values(spec, inputs), key=idempotency_key, terms=agreed)
-        with workflow(spec.name, run.id) as trace:
-            order = Order(spec, tasks, deadline=timeout or 0.0, terms=agreed, trace=trace)
-            accepted = producer.store.runs.create(order, [run])[0]
-            if accepted == run.id:
-                first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
-                producer.publish(spec, first, priority=agreed.priority)
+        accepted = start_run(producer, spec, run, deadline=timeout or 0.0, terms=agreed)
         self._latest = accepted
         return self._run(accepted, producer)
 

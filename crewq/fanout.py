@@ -1,4 +1,4 @@
-"""Fan-out: the runs of one batch, accepted in chunks before the first of them starts.
+"""Kickoffs: a run is accepted and let go; the runs of one batch are accepted in chunks before the first of them starts.
 
 The manifest comes first, so a batch is in the store whole before anything is paid for; then its runs are let go a window
 at a time, as Celery groups of chains. Where several batches have runs to let go, tenants take turns.
@@ -18,7 +18,7 @@ from crewq import errors
 from crewq.plan import new_tasks, task_id
 from crewq.producer import Producer
 from crewq.spec import CrewSpec
-from crewq.store import NewRun, Order
+from crewq.store import Job, NewRun, Order
 from crewq.terms import DEFAULT_TENANT, Terms
 from crewq.tracing import workflow
 
@@ -41,6 +41,32 @@ def new_run(
     about = [spec.digest(), inputs, *_whose(terms)]
     text = json.dumps(about, sort_keys=True, ensure_ascii=False) if key else ""
     return _numbered(spec, run or str(uuid.uuid4()), inputs, key=key, fingerprint=_digest(text) if key else "")
+
+
+def start_run(producer: Producer, spec: CrewSpec, run: NewRun, *, deadline: float, terms: Terms) -> str:
+    """Accept a run and let it go.
+
+    Args:
+        producer: this process's way to Redis.
+        spec: the crew.
+        run: as `new_run` has it.
+        deadline: seconds from now; 0: none.
+        terms: for whom it is, how urgent, and what it may cost.
+
+    Returns:
+        Its id, or that of the run which its key names already.
+
+    Raises:
+        KeyReused: its key names a run of other work.
+    """
+    tasks = new_tasks(spec, batch=False, priority=terms.priority)
+    with workflow(spec.name, run.id) as trace:
+        order = Order(spec, tasks, deadline=deadline, terms=terms, trace=trace)
+        accepted = producer.store.runs.create(order, [run])[0]
+        if accepted == run.id:
+            first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
+            producer.publish(spec, first, priority=terms.priority)
+    return accepted
 
 
 def start_batch(
@@ -119,4 +145,4 @@ def _chunks(runs: Iterable[NewRun]) -> Iterator[list[NewRun]]:
         yield chunk
 
 
-__all__ = ["new_run", "start_batch"]
+__all__ = ["new_run", "start_batch", "start_run"]
