@@ -175,7 +175,7 @@ def _traced(assignment: Assignment, claim: Claim) -> AbstractContextManager[Reco
         "gen_ai.conversation.id": job.run,
         "gen_ai.workflow.name": assignment.crew.name,
         "crewq.task.id": task_id(job.run, job.index),
-        "crewq.task.name": assignment.brief.task.label,
+        "crewq.task.name": assignment.crew.public_name(job.index),
         "crewq.attempt": assignment.attempt,
     }
     return recording("invoke_agent", agent.role, attributes, **below(claim.trace, job.run))

@@ -90,7 +90,7 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool, priority: P
         task_id=task_id(job.run, job.index),
         queue=spec.queue_of(job.index),
         priority=_priority(task.after, batch, priority),
-        shadow=f"{spec.name}/{task.label}",
+        shadow=f"{spec.name}/{spec.public_name(job.index)}",
         argsrepr="",
         kwargsrepr="",
         ignore_result=True,

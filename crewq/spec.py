@@ -259,6 +259,10 @@ class CrewSpec(Frozen):
         except (ValueError, RecursionError) as error:  # the latter: brackets in brackets without end
             raise errors.RecordBroken(where=where, reason=_why(error)) from error
 
+    def public_name(self, index: int) -> str:
+        """What to call a task where anybody may read: its name, else its number. Its description is a prompt."""
+        return self.tasks[index].name or f"task {index + 1}"
+
     def queue_of(self, index: int) -> str:
         """The Celery queue that the jobs of a task go through."""
         return self.tasks[index].queue or self.queue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from crewq import errors
@@ -22,10 +23,16 @@ GRACE = 2.0  # seconds that a message may be under way before anything is though
 
 
 class Sweeper:
-    """The sweeping thread of one worker."""
+    """The sweeping thread of one worker.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: the worker.
+        slots: how many tasks it works on at once, which may change as it runs.
+    """
+
+    def __init__(self, host: Host, slots: Callable[[], int]) -> None:
         self._host = host
+        self._slots = slots
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sweep_for_ever, name="crewq-sweeper", daemon=True)
 
@@ -50,7 +57,7 @@ class Sweeper:
     def sweep(self) -> None:
         """Sweep once."""
         settings = self._host.settings
-        about = {"concurrency": settings.concurrency, "weights": dict(settings.weights)}
+        about = {"concurrency": self._slots(), "weights": dict(settings.weights)}
         self._host.store.runs.present(self._host.name, about)
         if adopted := self._host.spool.adopt(self._host.store.journal):  # before their tasks are given to anybody
             log.info("%d answers of workers that died are written down", adopted)

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery, signals
@@ -61,9 +61,13 @@ class Worker:
                 self._hosts = {os.getpid(): Host(self.settings, self.app, self._keys).start()}
             return self._hosts[os.getpid()]
 
-    def sweep(self) -> None:
-        """Begin to sweep in this process."""
-        self._sweeper = Sweeper(self.host).start()
+    def sweep(self, slots: Callable[[], int] | None = None) -> None:
+        """Begin to sweep in this process.
+
+        Args:
+            slots: how many tasks it works on at once; None: as many as the settings say.
+        """
+        self._sweeper = Sweeper(self.host, slots or (lambda: self.settings.concurrency)).start()
 
     def stop(self, grace: float = 0.0) -> None:
         """Hand back what does not end within `grace` seconds, and stop.
@@ -127,8 +131,8 @@ class Worker:
             except (errors.StoreError, errors.SettingInvalid) as error:
                 sys.exit(str(error))  # of an ordinary exception in here, Celery would write a line and go on
 
-        def begin_sweeping(**_: Any) -> None:
-            self.sweep()
+        def begin_sweeping(sender: Any, **_: Any) -> None:
+            self.sweep(lambda: int(sender.pool.num_processes))  # `-c` and `--autoscale` stand over the settings
             if file := self.settings.heartbeat_file:
                 self._heartbeat = Heartbeat(self.host, file)
 

@@ -297,6 +297,6 @@ def test_an_answer_that_a_dead_worker_left_on_disk_is_written_down_by_a_sweep(
         dead = Spool(tmp_path / "spool")
         dead.holding(Answer(call, "paid", "", 1.0)).__enter__()
         os.close(dead._lock)
-        Sweeper(host).sweep()
+        Sweeper(host, lambda: 1).sweep()
         assert host.store.journal.find(call) == "paid"
     run.cancel()

@@ -193,3 +193,10 @@ def test_a_chain_is_a_segment_from_the_task_on(app: Celery) -> None:
     assert [message.options["task_id"] for message in rest.tasks] == [task_id(RUN, 1), task_id(RUN, 2)]
     single: Any = chain_from(app, ROW, Job(RUN, 2))
     assert single.args == (RUN, 2)
+
+
+def test_a_job_is_called_by_the_names_that_people_gave_and_never_by_what_it_is_to_do() -> None:
+    spec = freeze(plan(task("Fire Bob", name="letter"), task("Fire Bob")), REMOTE)
+    jobs = [signature(make_app(REMOTE), spec, Job(RUN, at), batch=False) for at in range(2)]
+    assert [job.options["shadow"] for job in jobs] == [f"{spec.name}/letter", f"{spec.name}/task 2"]
+    assert "Bob" not in json.dumps(jobs)
