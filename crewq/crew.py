@@ -58,6 +58,7 @@ class Crew(Member):
 
     lacks = lacking.OF_A_CREW
     lacks_methods = lacking.METHODS_OF_A_CREW
+    ignores = lacking.IGNORED_OF_A_CREW
 
     agents: list[Agent] = Field(default_factory=list)
     tasks: list[Task] = Field(default_factory=list)
@@ -79,6 +80,7 @@ class Crew(Member):
     queue: str | None = Field(default=None, min_length=1)
     on_change: Literal["resume", "pin", "refuse"] = "resume"
     usage_metrics: UsageMetrics | None = None
+    function_calling_llm: Any = None  # without effect
 
     _latest: str | None = PrivateAttr(default=None)
 
@@ -339,17 +341,15 @@ class Crew(Member):
         return producer, spec
 
     def _plan(self) -> Plan:
-        own = set(Plan._fields)
-        return Plan(**{name: value for name, value in self if name in own})
+        return Plan(**{name: value for name, value in self if name in Plan._fields})
 
     def _values(self, spec: CrewSpec, inputs: Inputs | None) -> dict[str, Any]:
-        values: Any = checked_inputs(inputs)
+        values = checked_inputs(inputs)
         for callback in self.before_kickoff_callbacks:
             changed = callback(values)
             values = checked_inputs(values if changed is None else changed)
         require(spec.name, templates(spec), values)
-        checked: dict[str, Any] = values
-        return checked
+        return values
 
     def _values_of_each(self, spec: CrewSpec, inputs: Iterable[Inputs]) -> Iterator[dict[str, Any]]:
         for at, one in enumerate(inputs):
@@ -359,8 +359,7 @@ class Crew(Member):
                 raise error.of_item(at) from None
 
     def _classes(self) -> dict[int, type[BaseModel]]:
-        tasks = enumerate(self.tasks, start=self._first)
-        return {at: task.output_pydantic for at, task in tasks if task.output_pydantic}
+        return {at: task.output_pydantic for at, task in enumerate(self.tasks, self._first) if task.output_pydantic}
 
     @property
     def _first(self) -> int:
@@ -372,8 +371,8 @@ class Crew(Member):
 
     def _wait_for(self, run: Run) -> Callable[[], CrewOutput]:
         """How to wait for a run: a person at a terminal is asked what its tasks ask."""
-        asks = any(task.human_input for task in self.tasks) and somebody_is_there()
-        return partial(attend, run) if asks else run.result
+        asks = any(task.human_input for task in self.tasks)
+        return partial(attend, run) if asks and somebody_is_there() else run.result
 
     def _finished(self, output: CrewOutput) -> CrewOutput:
         """Fill in what CrewAI fills in on the objects, and call the callbacks that come after."""

@@ -16,7 +16,7 @@ from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
 from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
 from crewq.portable import portable, portable_function, refuse_main
-from crewq.references import fields_of, main_queue
+from crewq.references import arguments_of, fields_of, main_queue
 from crewq.sandboxes import check
 from crewq.settings import Settings
 from crewq.spec import (
@@ -184,7 +184,7 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
         behind: LLMSpec | None = llm.of if isinstance(llm, Front) else None
         for one in behind.chain if behind else ():
             refuse_main(one.reference or "", what, settings)
-        return LLMSpec(model=llm.model, reference=reference, fields=fields_of(llm, what), behind=behind)
+        return LLMSpec(model=llm.model, reference=reference, fields=_fields(llm, what), behind=behind)
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
@@ -192,6 +192,12 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
         fallbacks = tuple(llm_spec(one, whose, settings) for one in llm.fallbacks)
         return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, price=llm.price, **limits)
     return LLMSpec(model=llm or settings.default_model)
+
+
+def _fields(llm: BaseLLM, what: str) -> dict[str, Any]:
+    if llm.given is None or isinstance(llm, Front):  # whose constructor knows how it travels
+        return fields_of(llm, what)
+    return arguments_of(llm, llm.given, llm.changed, what)
 
 
 def _key_variable(model: str) -> str:

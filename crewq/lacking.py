@@ -1,7 +1,9 @@
 """What CrewAI's objects have and crewq's do not: fields, methods and arguments, each with what to do instead.
 
 A field of these that asks for something is an error where the object is made, a method where it is looked up, and an
-argument where it is passed; `crewq migrate` lists their uses by file and line.
+argument where it is passed; `crewq migrate` lists their uses by file and line. So it does with the fields that are taken and
+have no effect: those that CrewAI takes for the sake of old code (its own word is "deprecated") and that change how an answer
+comes about, but not what is asked for. Each of them is a warning where the object is made.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ OF_A_CREW: Final = {
     "memory": "pass what is to be remembered as an input or as context.",
     "embedder": "it belongs to memory and knowledge.",
     "output_log_file": "use `crewq show --json`, or Celery's own log.",
-    "function_calling_llm": "the agents' llm makes the calls.",
     "config": "pass its entries as fields: Crew(**config).",
     "prompt_file": "use system_template and prompt_template of the agents.",
     "knowledge": "give the agents a tool that searches it.",
@@ -36,9 +37,6 @@ OF_AN_AGENT: Final = {
     "embedder": "it belongs to memory and knowledge.",
     "planning": "write a first task that plans, and give it as context.",
     "planning_config": "write a first task that plans.",
-    "reasoning": "set reasoning_effort in LLM(...).",
-    "max_reasoning_attempts": "set reasoning_effort in LLM(...).",
-    "function_calling_llm": "the agent's llm makes the calls.",
     "multimodal": "give the agent a tool that looks at the images.",
     "guardrail": "give it to its tasks: Task(guardrail=...).",
     "guardrail_max_retries": "it belongs to guardrail.",
@@ -53,6 +51,15 @@ OF_AN_AGENT: Final = {
     "security_config": "it belongs to CrewAI's own platform.",
     "skills": "write them into the backstory, or give the agent a tool.",
     "i18n": "use system_template and prompt_template.",
+}
+
+# Without an effect, and what to do instead.
+_CALLED_BY: Final = "{} makes the calls of its tools itself: leave it out."
+IGNORED_OF_A_CREW: Final = {"function_calling_llm": _CALLED_BY.format("each agent's llm")}
+IGNORED_OF_AN_AGENT: Final = {
+    "reasoning": "for a plan of all tasks, set Crew(planning=True); for a model that thinks first, LLM(reasoning_effort=...).",
+    "max_reasoning_attempts": "it belongs to reasoning: leave it out.",
+    "function_calling_llm": _CALLED_BY.format("the agent's llm"),
 }
 
 OF_A_TASK: Final = {
@@ -121,6 +128,16 @@ METHODS_OF_A_TASK: Final = {
     "prompt": "the conversation comes with the output: output.messages; `crewq show` has it too.",
     "interpolate_inputs_and_add_conversation_history": "a kickoff does it: Crew(...).kickoff(inputs={...}).",
     "fingerprint": "runs are told apart by their ids.",
+    # What CrewAI counts on the task, which is shared by all its runs; here it is a run's.
+    "start_time": "a run has it: run.tasks[0].started.",
+    "end_time": "a run has it: run.tasks[0].ended.",
+    "execution_duration": "a run has it: run.tasks[0].ended - run.tasks[0].started.",
+    "retry_count": "a run has it: run.tasks[0].attempt counts how often it was begun.",
+    "used_tools": "a run tells each call: [event for event in run.events() if event.type == 'call_finished'].",
+    "tools_errors": "the conversation has what the model was told of them: output.tasks_output[0].messages.",
+    "delegations": "a run tells each call: [event for event in run.events() if event.type == 'call_finished'].",
+    "processed_by_agents": "output.tasks_output[0].agent is who did it.",
+    "prompt_context": "the conversation has it: output.tasks_output[0].messages.",
 }
 METHODS_OF_AN_LLM: Final = {
     "call": "an LLM only says which model is asked, by the workers: ask litellm.completion(...), or give it to an agent.",
@@ -139,6 +156,8 @@ OF_A_KICKOFF: Final = {
 }
 
 __all__ = [
+    "IGNORED_OF_AN_AGENT",
+    "IGNORED_OF_A_CREW",
     "METHODS_OF_AN_AGENT",
     "METHODS_OF_AN_LLM",
     "METHODS_OF_A_CREW",

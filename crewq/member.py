@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
@@ -27,6 +28,7 @@ class Member(BaseModel):
     )
     lacks: ClassVar[Mapping[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
     lacks_methods: ClassVar[Mapping[str, str]] = {}  # and its methods and properties
+    ignores: ClassVar[Mapping[str, str]] = {}  # its fields that are here, and have no effect
 
     def __init__(self, **given: Any) -> None:
         kind = type(self).__name__
@@ -41,6 +43,9 @@ class Member(BaseModel):
             super().__init__(**given)
         except ValidationError as error:
             raise _invalid(kind, error) from error
+        for name in [name for name in self.ignores if given.get(name)]:
+            told = f"{kind}({name}=...) is CrewAI's, and has no effect in crewq: {self.ignores[name]}"
+            warnings.warn(told, errors.FieldIgnored, stacklevel=2)
 
     @classmethod
     def lacking(cls, method: str) -> errors.UnsupportedMethod:

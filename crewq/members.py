@@ -166,10 +166,12 @@ class Agent(Member):
             None: CREWQ_SANDBOX. This field is crewq's own, and so is
         queue: the Celery queue of its tasks, for workers that have what it needs (`crewq worker -- -Q NAME`); None: the crew's.
             Work that others give it is done where their task is.
+        reasoning, max_reasoning_attempts, function_calling_llm: taken with a warning, and without effect.
     """
 
     lacks = lacking.OF_AN_AGENT
     lacks_methods = lacking.METHODS_OF_AN_AGENT
+    ignores = lacking.IGNORED_OF_AN_AGENT
 
     role: str
     goal: str
@@ -196,6 +198,9 @@ class Agent(Member):
     sandbox: Literal["monty", "container"] | None = None
     queue: str | None = Field(default=None, min_length=1)
     step_callback: Callable[..., Any] | None = None
+    reasoning: bool = False
+    max_reasoning_attempts: int | None = None
+    function_calling_llm: Any = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     @property
@@ -329,6 +334,14 @@ class ConditionalTask(Task):
         if problem := _one_argument_missing(self.condition, "condition"):
             raise ValueError(problem)
         return self
+
+    def should_execute(self, context: TaskOutput) -> bool:
+        """What its condition says of an output."""
+        return bool(self.condition(context))
+
+    def get_skipped_task_output(self) -> TaskOutput:
+        """The output that it has when it is skipped."""
+        return TaskOutput(description=self.description, name=self.name, agent=self.agent.role if self.agent else "")
 
 
 def _one_argument_missing(given: Guardrail, what: str) -> str | None:

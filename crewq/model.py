@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import json
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from crewq.outputs import Text, UsageMetrics
 
@@ -19,6 +21,9 @@ OnToken: TypeAlias = Callable[[str], None]
 # The options that say how long to wait, and nothing of what is asked: seconds in all, until the provider is reached, until
 # the answer begins, and between two pieces of it.
 DEADLINES = ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout")
+
+# Where a model of one's own keeps what its own constructor was given, and what of it could travel when that was done.
+GIVEN, MADE = "_given", "_made"
 
 
 class ToolCall(BaseModel):
@@ -104,23 +109,67 @@ class Model(Protocol):
 class BaseLLM(BaseModel, ABC):
     """A model of your own, with CrewAI's name for it: subclass it at the top level of a module and give it a `call`.
 
-    It travels to a worker as a reference to its class together with its fields, which must be plain values.
+    It travels to a worker as a reference to its class together with its fields, which must be plain values. A class with a
+    constructor of its own, as CrewAI's documentation has it, travels with what that was given, and is called with it again
+    in the worker; such a class may keep what it likes on `self`.
+
+    Fields:
+        model, temperature, stop: for your `call` to heed. An answer that goes on behind a word of `stop` is not cut.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     model: str = "custom"
+    temperature: float | None = None
+    stop: list[str] = Field(default_factory=list)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Have a constructor of the class's own take note of what it is given."""
+        if "__init__" in vars(cls):
+            cls.__init__ = _noting(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def given(self) -> dict[str, Any] | None:
+        """What the class's own constructor was given, by name; None: it has none."""
+        given: dict[str, Any] | None = vars(self).get(GIVEN)
+        return given
+
+    @property
+    def changed(self) -> set[str]:
+        """Which of its fields, and of what it was given, were set anew after the class's own constructor was done."""
+        return {name for name, value in vars(self).get(MADE, {}).items() if getattr(self, name, None) != value}
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given or []
 
     def features(self) -> Features:
-        """What it can do; override it to say otherwise."""
-        return Features()
+        """What it can do, by the methods below; override those or this one to say otherwise."""
+        return Features(native_tools=self.supports_function_calling(), context_window=self.get_context_window_size())
+
+    def supports_function_calling(self) -> bool:
+        """Whether `call` does something with `tools`; else it is told of them in words, and answers in words."""
+        return True
+
+    def supports_stop_words(self) -> bool:
+        """CrewAI's; asked by nobody here."""
+        return True
+
+    def get_context_window_size(self) -> int | None:
+        """The tokens that it can read; None: not known, so nothing is summarised before it refuses (CrewAI: 4096)."""
+        return None
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """What a call costs in US dollars; None: nobody knows. Override it for runs with a budget of dollars."""
         return None
 
-    def call(self, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> str | ModelAnswer:
-        """Answer the conversation: a text, or a `ModelAnswer` with tool calls and usage. Runs in a thread."""
+    def call(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None = None
+    ) -> str | ModelAnswer | list[dict[str, Any]] | None:
+        """Answer the conversation: a text, a `ModelAnswer` with tool calls and usage, or tool calls alone as OpenAI's API has
+        them. Runs in a thread."""
         raise NotImplementedError(
             f"{type(self).__name__} needs a method `call(messages, tools)` or `complete(request)`."
         )
@@ -128,7 +177,41 @@ class BaseLLM(BaseModel, ABC):
     async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
         """Answer `request`; override it instead of `call` for a model that is asynchronous itself."""
         answer = await asyncio.to_thread(self.call, list(request.messages), list(request.tools) or None)
-        return answer if isinstance(answer, ModelAnswer) else ModelAnswer(text=answer)
+        if isinstance(answer, ModelAnswer):
+            return answer
+        if isinstance(answer, list):
+            return ModelAnswer(tool_calls=tuple(_tool_call(one) for one in answer), finish_reason="tool_calls")
+        return ModelAnswer(text=answer or "")
+
+    if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            known = name.startswith("_") or name in type(self).model_fields
+            if known or type(self).__init__ is BaseLLM.__init__:
+                super().__setattr__(name, value)
+            else:
+                object.__setattr__(self, name, value)
+
+
+def _noting(constructor: Callable[..., None]) -> Callable[..., None]:
+    taken = inspect.signature(constructor)
+    open_end = next((one.name for one in taken.parameters.values() if one.kind is one.VAR_KEYWORD), "")
+
+    @wraps(constructor)
+    def noting(self: BaseLLM, *args: Any, **kwargs: Any) -> None:
+        constructor(self, *args, **kwargs)
+        given = dict(list(taken.bind(self, *args, **kwargs).arguments.items())[1:])
+        given |= given.pop(open_end, {})
+        known = {*type(self).model_fields, *given}
+        # Not private attributes, which would make models unequal that are equal in all but the way they were written.
+        vars(self).update({GIVEN: given, MADE: {name: value for name, value in self if name in known}})
+
+    return noting
+
+
+def _tool_call(asked: dict[str, Any]) -> ToolCall:
+    function = asked["function"]
+    return ToolCall(id=asked.get("id") or "", name=function["name"], arguments=function.get("arguments") or "{}")
 
 
 class Front(BaseLLM):

@@ -11,9 +11,10 @@ import ast
 import hashlib
 import importlib
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -70,20 +71,54 @@ def fields_of(thing: BaseModel, what: str) -> dict[str, Any]:
     Raises:
         NotPortable: a field holds a secret or what looks like a key, or cannot be written as JSON.
     """
-    for name in type(thing).model_fields:
-        if isinstance(getattr(thing, name), (Secret, SecretBytes, SecretStr)):
+    _refuse_secrets({name: getattr(thing, name) for name in type(thing).model_fields}, what)
+    return _plain(lambda: thing.model_dump(mode="json", exclude_defaults=True, exclude=_made_anew(thing)), what)
+
+
+def arguments_of(thing: BaseModel, given: Mapping[str, Any], changed: set[str], what: str) -> dict[str, Any]:
+    """What the constructor of its own that the class of `thing` has makes an equal object of, as JSON has it.
+
+    Args:
+        thing: the object.
+        given: what the constructor was given when it made the object, by name.
+        changed: what was set anew after that.
+        what: what it is called in an error.
+
+    Raises:
+        NotPortable: as for the fields; or one was changed that the constructor does not take.
+    """
+    named = inspect.signature(type(thing).__init__).parameters
+    is_open = any(one.kind is one.VAR_KEYWORD for one in named.values())
+    if (lost := sorted(changed - {*named})) and not is_open:
+        raise errors.NotPortable(
+            what=what,
+            reason=f"its field {lost[0]!r} was changed, and its class makes it anew in the worker, where it is not.",
+            advice=f"Have the constructor of {type(thing).__name__} take it: def __init__(self, ..., {lost[0]}).",
+        )
+    fields = {*type(thing).model_fields} & {*named, *given, *changed}
+    others = {name: getattr(thing, name) if name in changed else given[name] for name in given if name not in fields}
+    _refuse_secrets({name: getattr(thing, name) for name in fields} | others, what)
+    return _plain(lambda: thing.model_dump(mode="json", include=fields) | json.loads(json.dumps(others)), what)
+
+
+def _refuse_secrets(values: Mapping[str, Any], what: str) -> None:
+    for name, value in values.items():
+        if isinstance(value, (Secret, SecretBytes, SecretStr)):
             raise _secret(what, f"its field {name!r} holds a secret")
+
+
+def _plain(dump: Callable[[], dict[str, Any]], what: str) -> dict[str, Any]:
     try:
-        fields = thing.model_dump(mode="json", exclude_defaults=True, exclude=_made_anew(thing))
-    except ValueError as error:
+        values = dump()
+    except (ValueError, TypeError) as error:
         raise errors.NotPortable(
             what=what,
             reason=f"its fields cannot be written as JSON ({str(error).splitlines()[0]}).",
             advice="Keep only plain values in its fields, and make the rest where it is used.",
         ) from error
-    for where in literal_keys(fields):
+    for where in literal_keys(values):
         raise _secret(what, f"its field {where!r} holds what looks like a key")
-    return fields
+    return values
 
 
 def _secret(what: str, reason: str) -> errors.NotPortable:
@@ -258,6 +293,7 @@ __all__ = [
     "BUILT_IN",
     "MAIN_MARK",
     "Imports",
+    "arguments_of",
     "arity",
     "fields_of",
     "is_function",

@@ -140,6 +140,11 @@ def test_every_field_that_is_refused_is_in_the_table() -> None:
     assert LACKS - {name for row in MISSING for name in code_in(row[1])} == set()
 
 
+def test_every_field_without_effect_is_named() -> None:
+    (told,) = (part for part in README.read_text().split("\n\n") if "have no effect" in " ".join(part.split()))
+    assert {name for member in MEMBERS for name in member.ignores} <= {*code_in(told)}
+
+
 def test_what_the_table_calls_missing_is_missing() -> None:
     names = {code for row in MISSING for code in code_in(row[1]) if code.isidentifier()}
     assert {name for name in names - LACKS if hasattr(crewq, name)} == set()

@@ -69,7 +69,7 @@ def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Provi
     kind = imports.resolve(llm.reference, _is_model_class, "a subclass of crewq.BaseLLM")
     try:
         model: BaseLLM = kind(**llm.fields) if llm.behind is None else kind(of=llm.behind, **llm.fields)
-    except ValidationError as error:
+    except (ValidationError, TypeError) as error:  # the latter by a constructor of its own
         raise errors.ModelUnknown(
             model=llm.model, reason=f"{llm.reference} does not accept its fields: {error}"
         ) from error

@@ -65,6 +65,8 @@ def _fields(call: ast.Call, kind: type[Member]) -> Iterator[Leftover]:
 
 def _advice(kind: type[Member], field: str, *, unset: bool) -> str | None:
     """What to do instead of a field; None where there is nothing to be done."""
+    if field in kind.ignores:
+        return None if unset else f"it has no effect: {kind.ignores[field]}"
     if field in kind.model_fields or (kind is Task and field in OF_TASKS):
         return None
     if field in kind.lacks:

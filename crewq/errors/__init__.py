@@ -1,4 +1,5 @@
-"""Every error that crewq raises. An error's docstring is its message; its facts fill the blanks.
+"""Every error that crewq raises. An error's docstring is its message; its facts fill the blanks. Beside
+them stands one warning, `FieldIgnored`.
 
     CrewqError
     ├── UsageError (also a ValueError)       the caller's code or command is wrong; nothing was started

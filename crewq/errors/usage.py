@@ -7,6 +7,10 @@ from typing import Any, Self
 from crewq.errors.base import CrewqError
 
 
+class FieldIgnored(UserWarning):
+    """A field of CrewAI's that is taken, and has no effect: a warning, and no error."""
+
+
 class UsageError(CrewqError, ValueError):
     """{reason}"""
 
@@ -247,6 +251,7 @@ __all__ = [
     "EmptyCrew",
     "EntryMissing",
     "FieldError",
+    "FieldIgnored",
     "FlowerExposed",
     "InputError",
     "InputFileBroken",

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import BaseModel, Field
 
 from crewq import LLM, Agent, BaseLLM, BaseTool, Crew, Task, TaskOutput, UsageMetrics, tool
@@ -246,6 +247,30 @@ class Killer(BaseLLM):
         note("killed")
         os.kill(os.getpid(), 9)
         return ""
+
+
+class Documented(BaseLLM):
+    """A model as CrewAI's documentation writes one, with a key that it reads where it is."""
+
+    def __init__(self, model: str, endpoint: str, temperature: float | None = None, api_key: str | None = None) -> None:
+        super().__init__(model=model, temperature=temperature, stop=["END"])
+        self.endpoint = endpoint
+        self.api_key = api_key or os.environ.get("DOCUMENTED_KEY", "of the worker")
+
+    def call(
+        self, messages: Any, tools: Any = None, callbacks: Any = None, available_functions: Any = None
+    ) -> str | list[dict[str, Any]]:
+        asked = {"model": self.model, "messages": messages, "temperature": self.temperature, "stop": self.stop}
+        if tools and self.supports_function_calling():
+            asked["tools"] = tools
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        response = httpx.post(self.endpoint, headers=headers, json=asked, timeout=30)
+        message = response.raise_for_status().json()["choices"][0]["message"]
+        said: str | list[dict[str, Any]] = message.get("tool_calls") or message["content"]
+        return said
+
+    def get_context_window_size(self) -> int:
+        return 8192
 
 
 class Person(BaseModel):

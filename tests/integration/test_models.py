@@ -14,7 +14,7 @@ import pytest
 
 from crewq import LLM, ConditionalTask, Crew, Run, Task, errors
 from tests.integration import crews
-from tests.integration.crews import Person, agent
+from tests.integration.crews import Documented, Person, agent
 from tests.integration.worker_process import WorkerProcess
 from tests.model_server import Behaviour, ModelServer, calls, error, malformed, text
 from tests.waiting import until
@@ -208,6 +208,32 @@ def test_a_model_that_nobody_knows(fleet: WorkerProcess) -> None:
             ask(name).result(20)
         assert isinstance(caught.value.__cause__, errors.ModelUnknown)
         assert f"The model '{name}' is not known" in str(caught.value)
+
+
+def test_a_model_written_as_for_crewai(
+    fleet: WorkerProcess, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCUMENTED_KEY", "hunter2")
+    model_server.enqueue(calls(("add", {"left": 1, "right": 2})), "Three.")
+    llm = Documented("mine", endpoint=f"{model_server.url}/chat/completions", temperature=0.25)
+    assert llm.api_key == "hunter2"
+    run = Crew(tasks=[Task(description="Ask", agent=agent(llm, tools=[crews.add]))]).kickoff_async()
+    assert run.result(20).raw == "Three."
+    first, second = model_server.ledger
+    assert (first.model, first.key) == ("mine", "of the worker"), "a key is read where the model is asked"
+    assert (first.request["temperature"], first.request["stop"]) == (0.25, ["END"])
+    assert [one["function"]["name"] for one in first.request["tools"]] == ["add"]
+    assert second.request["messages"][-1]["content"] == "3"
+
+
+def test_a_key_in_a_model_written_as_for_crewai_is_refused(nothing_started: None) -> None:
+    who = agent(Documented("mine", endpoint="http://127.0.0.1", api_key="hunter2"))
+    with pytest.raises(
+        errors.NotPortable, match=r"The model 'mine' of the agent 'Tester' .*'api_key'.*a key"
+    ) as caught:
+        Crew(tasks=[Task(description="Ask", agent=who)]).kickoff()
+    assert "Read it from the environment where it is used, on the worker." in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_options_reach_the_provider(fleet: WorkerProcess, model_server: ModelServer) -> None:

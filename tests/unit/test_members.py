@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from crewq import errors
 from crewq.crew import Crew
-from crewq.members import LLM, NOT_SPECIFIED, Agent, Task
+from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
+from crewq.outputs import TaskOutput
 from tests.unit.parts import Report, agent, search, task
 
 MEMBERS: list[tuple[Any, dict[str, Any]]] = [
@@ -69,6 +70,21 @@ def test_a_field_of_crewais_that_is_lacking_is_refused_with_advice(kind: Any, ne
     assert kind.lacks[name] in str(caught.value)
     assert kind(**needed, **{name: None}), "what asks for nothing is accepted"
     assert name not in kind.model_fields
+
+
+IGNORED = [(kind, needed, name) for kind, needed in MEMBERS for name in kind.ignores]
+
+
+@pytest.mark.parametrize(("kind", "needed", "name"), IGNORED, ids=lambda item: getattr(item, "__name__", str(item)))
+def test_a_field_without_effect_is_taken_with_a_warning_where_it_is_written(kind: Any, needed: Any, name: str) -> None:
+    with pytest.warns(
+        errors.FieldIgnored, match=rf"{kind.__name__}\({name}=...\) is CrewAI's, and has no eff"
+    ) as caught:
+        made = kind(**needed, **{name: 1})
+    assert caught[0].filename == __file__
+    assert kind.ignores[name] in str(caught[0].message)
+    assert getattr(made, name) == 1
+    assert not getattr(kind(**needed, **{name: None} if name != "reasoning" else {name: False}), name), "and no warning"
 
 
 METHODS = [(kind, needed, name) for kind, needed in MEMBERS for name in kind.lacks_methods]
@@ -231,6 +247,13 @@ def test_a_key_is_in_no_repr_and_in_no_dump() -> None:
         writer.model_dump_json(),
     ):
         assert "hunter2" not in text
+
+
+def test_a_condition_can_be_asked_where_it_is_written() -> None:
+    asks = ConditionalTask(description="Go on.", condition=lambda output: "go" in output.raw, agent=agent())
+    assert asks.should_execute(TaskOutput(raw="go"))
+    assert not asks.should_execute(TaskOutput(raw="stay"))
+    assert (asks.get_skipped_task_output().raw, asks.get_skipped_task_output().agent) == ("", "Writer")
 
 
 def test_members_are_the_objects_that_were_given() -> None:

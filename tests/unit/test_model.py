@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from crewq import errors
 from crewq.model import BaseLLM, Features, ModelAnswer, ModelRequest, ToolCall
 from crewq.outputs import UsageMetrics
+from crewq.references import arguments_of
 from tests.unit.parts import Model
 
 REQUEST = ModelRequest(model="m", messages=({"role": "user", "content": "🦀"},), options={"a": 1, "b": 2})
@@ -68,6 +70,100 @@ def test_a_model_without_a_call_says_so() -> None:
         asyncio.run(Empty().complete(REQUEST))
 
 
+class Documented(BaseLLM):
+    """As CrewAI's documentation writes one."""
+
+    def __init__(self, model: str, endpoint: str, temperature: float | None = None, key: str | None = None) -> None:
+        super().__init__(model=model, temperature=temperature, stop="END")
+        self.endpoint = endpoint
+        self.key = key or "from the environment"
+        self.count = 0
+
+    def call(self, messages: Any, tools: Any = None, callbacks: Any = None, available_functions: Any = None) -> Any:
+        self.count += 1
+        return [{"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"left": 1}'}}]
+
+    def get_context_window_size(self) -> int:
+        return 8192
+
+    def supports_function_calling(self) -> bool:
+        return self.temperature is None
+
+
+def test_a_model_with_a_constructor_of_its_own_keeps_what_it_likes() -> None:
+    model = Documented("mine", endpoint="http://here", temperature=0.5)
+    assert (model.model, model.temperature, model.stop, model.endpoint) == ("mine", 0.5, ["END"], "http://here")
+    assert model.given == {"model": "mine", "endpoint": "http://here", "temperature": 0.5}
+    assert model.features() == Features(native_tools=False, context_window=8192)
+    assert Documented("mine", "http://here").features().native_tools
+    answer = asyncio.run(model.complete(REQUEST))
+    assert answer.tool_calls == (ToolCall(id="1", name="add", arguments='{"left": 1}'),)
+    assert model.count == 1
+    assert Model(level=2).given is None
+
+
+class Open(BaseLLM):
+    level: int = 1
+
+    def __init__(self, endpoint: str, **more: Any) -> None:
+        super().__init__(model="open", **more)
+        self.endpoint = endpoint
+
+
+class Silent(Model):
+    def call(self, messages: Any, tools: Any = None) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("model", "travels"),
+    [
+        (Documented("m", endpoint="e"), {"model": "m", "endpoint": "e", "temperature": None}),
+        (Open("e"), {"endpoint": "e"}),
+        (Open("e", level=3), {"endpoint": "e", "level": 3}),
+    ],
+)
+def test_what_its_constructor_was_given_is_what_it_is_made_of_again(model: BaseLLM, travels: dict[str, Any]) -> None:
+    assert model.given is not None
+    assert arguments_of(model, model.given, model.changed, "It") == travels
+    again: Any = type(model)(**travels)
+    assert again == model
+    assert again.endpoint == "e"
+
+
+def test_what_was_changed_since_travels_too_if_its_constructor_takes_it() -> None:
+    model = Documented("m", endpoint="e")
+    model.count, model.endpoint, model.temperature = 3, "f", 0.1
+    travels = arguments_of(model, model.given or {}, model.changed, "It")
+    assert travels == {"model": "m", "endpoint": "f", "temperature": 0.1}
+    other = Open("e")
+    other.level = 5
+    assert arguments_of(other, other.given or {}, other.changed, "It") == {"endpoint": "e", "level": 5}
+    model.stop = ["STOP"]
+    with pytest.raises(errors.NotPortable, match=r"field 'stop' was changed.*\n.*constructor of Documented take it"):
+        arguments_of(model, model.given or {}, model.changed, "It")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"key": "hunter2", "api_key": "hunter2"}, "'api_key' holds what looks like a key"),
+        ({"token": SecretStr("hunter2")}, "'token' holds a secret"),
+        ({"endpoint": object()}, "cannot be written as JSON"),
+    ],
+)
+def test_what_a_constructor_must_not_be_given(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(errors.NotPortable, match=reason) as caught:
+        arguments_of(Open("e"), given, set(), "It")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_silence_is_an_empty_text() -> None:
+    assert asyncio.run(Silent().complete(REQUEST)).text == ""
+
+
 def test_a_model_has_no_fields_that_nobody_knows() -> None:
     with pytest.raises(ValidationError):
         Model(unheard_of=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="unheard_of"):
+        Model().unheard_of = 1  # type: ignore[attr-defined]

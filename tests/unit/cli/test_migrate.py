@@ -138,6 +138,8 @@ def test_fields_that_crewq_lacks_are_listed() -> None:
     listed = [(left.line, left.what) for left in in_module(ast.parse(aliased))]
     assert listed == [(3, "Task(agnet=...)"), (4, "LLM(callbacks=...)")]
     assert list(in_module(ast.parse("from celery import Task\nTask(agnet=1)"))) == []
+    (ignored,) = in_module(ast.parse("from crewai import Agent\nAgent(reasoning=True, function_calling_llm=None)"))
+    assert (ignored.what, ignored.advice[:18]) == ("Agent(reasoning=...)", "it has no effect: ")
 
 
 USES = """\
