@@ -16,6 +16,8 @@ BYTES_PER_TOKEN = 3.5
 FILL = 0.85
 # The part of the window that one piece of the record fills when it is summarised.
 PIECE = 0.7
+# Where nobody knows the window: what has become so much shorter is tried before anything of it is cut.
+SHORTER = 0.8
 
 
 def estimate(messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
@@ -46,7 +48,8 @@ async def shortened(
     if middle := messages[opening:latest]:
         kept = [*kept, prompts.earlier(await _summary(middle, room, model, asked))]
     kept += messages[latest:]
-    kept = _cut(kept, opening, room)
+    if window or estimate(kept) > SHORTER * estimate(messages):
+        kept = _cut(kept, opening, room)
     return kept if estimate(kept) < estimate(messages) else None
 
 

@@ -64,6 +64,18 @@ async def test_the_middle_is_summarised_after_the_provider_says_that_it_is_too_l
     assert "SUMMARY 1\n\nSUMMARY 2" in model.requests[-1].messages[2]["content"]
 
 
+async def test_a_summary_that_was_paid_for_is_not_cut_as_long_as_it_may_fit() -> None:
+    """A long task fills more than half of what was refused, and nobody knows the window."""
+    pages = [wants(("read", f'{{"page": {at}}}')) for at in range(3)]
+    summaries = [f"SUMMARY {at} " + "of what was read " * 20 for at in range(2)]
+    model = FakeModel(*pages, TOO_LONG, *summaries, "Read.")
+    long_task = brief(task={"description": "Read all pages. " + "Take care. " * 300})
+    assert (await perform(long_task, model, toolbox(read))).text == "Read."
+    sent = str(model.requests[-1].messages)
+    assert "SUMMARY 0" in sent
+    assert "[cut: too long for the model]" not in sent
+
+
 async def test_one_overlong_result_is_cut_when_there_is_nothing_to_summarise() -> None:
     model = FakeModel(wants(("read", '{"page": 1}')), TOO_LONG, "Read.")
     assert (await perform(brief(), model, toolbox(read))).text == "Read."
