@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 
-from crewq.events import CallFinished, CallStarted
+from crewq.events import CallFinished, CallStarted, TaskStarted
 from tests.chaos.crews import MODEL_TIMEOUT
 from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
 
@@ -76,12 +76,32 @@ class Case:
         """Why the worker that made a call could not write the answer down before another worker had to take its task over:
         it died, or was kept from its work for longer than its lease. Empty: there was nothing of the kind."""
         ended = call.ended if call.ended is not None else math.inf
-        cuts = [cut for cut in self.cuts(call.key, call.started, self.due(call)) if self.lasts(cut)]
+        cuts = [cut for cut in self.cuts(call.key, self.noted_at(call), self.due(call)) if self.lasts(cut)]
         if not cuts:
             return TOO_LATE if self.is_too_late(call) else ""
         if any(cut.begin <= ended for cut in cuts):
             return AT_A_DEATH if any(cut.end == math.inf for cut in cuts) else AT_A_CUT_OFF
         return UNRECORDED
+
+    def noted_at(self, call: ModelCall) -> float:
+        """When its worker wrote down that the call begins. One that is frozen just then sends it when it wakes."""
+        before = [at for at in self.noted[call.name, call.task, call.key] if at <= call.started + NOTICE]
+        return min(call.started, max(before, default=call.started))
+
+    @cached_property
+    def noted(self) -> dict[tuple[str, int, str], list[float]]:
+        """When calls to the model were begun, by input id, task, and the worker's key."""
+        found = defaultdict(list)
+        for run in self.evidence.runs:
+            names = {
+                (event.task, event.attempt): event.worker for event in run.events if isinstance(event, TaskStarted)
+            }
+            for event in run.events:
+                if isinstance(event, CallStarted) and event.kind == "model":
+                    name = names.get((event.task, event.attempt), "").rpartition(":")[2]
+                    key = self.evidence.workers.get(name, "")
+                    found[run.name, event.task or 0, key].append(event.at.timestamp())
+        return found
 
     def is_too_late(self, call: ModelCall) -> bool:
         """Whether the answer was sent when nobody waited for it any more: the call's time ran from when it was noted, and on

@@ -39,6 +39,31 @@ def test_a_cut_off_excuses_only_if_the_lease_ran_out_in_it(scene: Scene, seconds
     assert scene.objections() == objections
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "objections"), [(0.1, LEASE + 2, []), (-LEASE - 2, -1.0, ["I2"])], ids=["after it", "before it"]
+)
+def test_a_freeze_just_after_a_call_was_noted_excuses_what_is_sent_at_the_thaw(
+    scene: Scene, begin: float, end: float, objections: list[str]
+) -> None:
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    now = time.time()
+    sent = now + max(end, 0) + 0.1
+    scene.add("cuts", Cut(KEYS["1"], now + begin, now + end, "frozen"))
+    scene.add("model_calls", ModelCall(1, "k1", 0, "d", KEYS["1"], "", sent, sent + 0.1, 200))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    again = replace(call, attempt=scene.claim(run, 0, "2"))
+    scene.world.store.journal.begin(again, repeatable=True)
+    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["2"], "", sent + 3, sent + 4, 200))
+    scene.world.store.journal.finish(again, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
+    scene.complete(run, 0, again.attempt, "said (answer 9)")
+    scene.carry_out("k1", run, 1)
+    assert scene.objections() == objections
+
+
 @pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
 def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
     run = scene.accept("k1")
