@@ -125,7 +125,7 @@ def publish(
 ) -> None:
     """Send the chains that begin with these jobs; several of them as one Celery group."""
     chains = [chain_from(app, spec, job, batch=batch, urgent=urgent, priority=priority) for job in jobs]
-    with app.producer_or_acquire() as producer:  # one for all: a connection of its own would cost more than all the rest
+    with app.producer_or_acquire() as producer:  # a connection of its own would cost more than all the rest
         if len(chains) == 1:
             chains[0].apply_async(producer=producer)
         elif chains:
