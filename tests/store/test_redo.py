@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def lose_all(world: World, tmp_path: Path) -> Callable[[], None]:
 
     def start() -> str:
         try:
-            return str(world.client.info()["run_id"])
+            about = world.client.info()
+            return "" if about["loading"] else str(about["run_id"])
         except redis.ConnectionError:
             return ""
 
@@ -73,6 +75,21 @@ def test_a_claim_and_a_call_that_began(world: World, lose_all: Callable[[], None
     assert journal == {f"0:{call.id}": "started 1"}
     started = [event for event in world.runs.events(run, "0-0", count=100) if isinstance(event, CallStarted)]
     assert [event.call for event in started] == [call.id]
+
+
+def test_a_claim_after_one_that_was_over(world: World, lose_all: Callable[[], None]) -> None:
+    """A sweep is not done again, so Redis does not know any more that the first worker had lost the task."""
+    run = world.accept(ONE)
+    call = world.call(run, attempt=world.claim(run, lease=0.05).attempt)
+    world.store.journal.begin(call, repeatable=True)
+    until(lambda: world.runs.sweep(grace=0.0, max_attempts=3).jobs)
+    again = replace(call, attempt=world.runs.start(call.job, claim="2", worker="w2", lease=30).attempt)
+    world.store.journal.begin(again, repeatable=True)
+    lose_all()
+    task = world.task(run)
+    assert (task.state.value, task.attempt, task.worker, task.repeated) == ("running", 2, "w2", 1)
+    assert world.runs.complete(call.job, call.attempt, output()).word == "refused"
+    assert world.runs.complete(call.job, again.attempt, output()).word == "recorded"
 
 
 @pytest.mark.parametrize(("again", "state"), [(False, "failed 1"), (True, "started 1")])
