@@ -148,8 +148,11 @@ class Case:
         return at + HAND_OVER
 
     def is_a_reflex(self, call: ModelCall) -> bool:
-        """Whether a worker that had been kept from its work sent it before it was told so, and was stopped at once."""
-        return not call.paid and bool(self.cuts(call.key, call.started - NOTICE, call.started))
+        """Whether a worker that had been kept from its work sent it before it was told so: it was stopped at once, or the
+        call had been noted before, and was answered sooner."""
+        cuts = self.cuts(call.key, call.started - NOTICE, call.started)
+        noted = self.noted_at(call)
+        return any(not call.paid or (noted < cut.begin and self.lasts(cut)) for cut in cuts)
 
 
 __all__ = ["EXCUSES", "HAND_OVER", "NOTICE", "Case"]

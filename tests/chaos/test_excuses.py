@@ -64,6 +64,26 @@ def test_a_freeze_just_after_a_call_was_noted_excuses_what_is_sent_at_the_thaw(
     assert scene.objections() == objections
 
 
+@pytest.mark.parametrize(
+    ("begin", "objections"), [(0.1, []), (-1.0, ["I2"])], ids=["noted before the freeze", "noted within it"]
+)
+def test_who_is_frozen_just_after_it_noted_a_call_may_send_it_at_the_thaw_and_be_answered(
+    scene: Scene, begin: float, objections: list[str]
+) -> None:
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    thaw = time.time() + LEASE + 5
+    scene.add("cuts", Cut(KEYS["1"], time.time() + begin, thaw, "frozen"))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["1"], "", thaw + 0.1, thaw + 0.2, 200))
+    assert scene.objections() == objections
+
+
 @pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
 def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
     run = scene.accept("k1")
