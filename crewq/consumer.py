@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
+from traceback import walk_tb
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.loops import asynloop, synloop
 from kombu.common import ignore_errors
 
 log = logging.getLogger("crewq.consumer")
 
 LONGEST = 10**9  # seconds of a time limit; a wait that is far longer is none that Python could wait
-UNSOUND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading nonsense raises
+UNSOUND = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # what reading nonsense raises
+READER = "kombu.transport.redis"
 PERIOD = 0.1  # seconds that an event may wait for others: nobody who watches sees the difference
 
 
@@ -27,6 +37,17 @@ class Consumer(CeleryConsumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._sent_by = 0.0
         super().__init__(*args, **options)
+
+    def loop(self, *arguments: Any) -> None:
+        """Celery's own. A text in the queue that is no message at all ends the whole worker there; here it is dropped, and the
+        worker connects anew, as what came with it may be half read."""
+        try:
+            (asynloop if self.hub else synloop)(*arguments)
+        except UNSOUND as error:
+            if not _is_of_the_broker(error):
+                raise
+            log.error("dropped a text in the queue that is no message: %s", type(error).__name__)
+            raise ConnectionResetError("what the broker sent is no message") from error
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """What takes in a message. With Celery's own, one with headers of the wrong types ends the whole worker."""
@@ -59,6 +80,11 @@ class Consumer(CeleryConsumer):
 
     def _send_later(self) -> None:
         self.hub.call_later(PERIOD, self._flush_events)
+
+
+def _is_of_the_broker(error: BaseException) -> bool:
+    """Whether it was raised as the broker's answer was read."""
+    return any(frame.f_globals.get("__name__") == READER for frame, _ in walk_tb(error.__traceback__))
 
 
 def _has_lawful_limits(headers: dict[str, Any]) -> bool:

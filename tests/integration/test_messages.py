@@ -12,6 +12,7 @@ import redis
 
 from crewq.app import PROBE_JOB, TASK_JOB
 from crewq.server import Server
+from tests.integration.conftest import StartWorker
 from tests.integration.crews import crew
 from tests.integration.worker_process import WorkerProcess
 from tests.waiting import until
@@ -89,6 +90,21 @@ def push(fleet_server: Server) -> Callable[[str], None]:
             until(lambda: not client.llen("crewq"))
 
     return send
+
+
+NO_MESSAGES = ["garbage", "[]", "{}", "[" * 50_000]
+
+
+def test_what_is_no_message_at_all_is_dropped(own_redis: Server, start_worker: StartWorker) -> None:
+    worker = start_worker(own_redis.url).ready()
+    with redis.Redis.from_url(own_redis.url) as client:
+        for text in NO_MESSAGES:
+            client.lpush("crewq", text)
+            until(lambda: not client.llen("crewq"), 20)
+            assert worker.process.poll() is None, text
+    assert "Say a" in crew("Say {x}").kickoff({"x": "a"}).raw
+    assert worker.log.count("that is no message") == len(NO_MESSAGES)
+    assert "Unrecoverable error" not in worker.log
 
 
 def test_forged_messages_are_dropped(fleet: WorkerProcess, push: Callable[[str], None]) -> None:
