@@ -37,8 +37,11 @@ def test_events_are_sent_together_and_none_is_kept_back_by_the_end_of_a_worker(
     until(lambda: any(event["type"] == "worker-heartbeat" for event in heard), 20)
     run = crew("One.", "Two.", "Three.", llm=scripted("1", "2", "3")).kickoff_async()
     run.result(timeout=30)
-    until(lambda: worker.log.count(" succeeded in ") >= 3)  # Celery says so some moments after crewq does
+    until(lambda: worker.log.count("Task crew/c") == 2)  # received and succeeded: Celery says so after crewq does
     worker.terminate()
     assert worker.exit_status() == 0
     until(lambda: any(event["type"] == "worker-offline" for event in heard), 10)
-    assert sorted(event["uuid"] for event in heard if event["type"] == "task-succeeded") == sorted(run.task_ids)
+    ended = [
+        event["uuid"] for event in heard if event["type"] == "task-succeeded"
+    ]  # among them perhaps those of probes
+    assert sorted(one for one in ended if one in run.task_ids) == sorted(run.task_ids)
