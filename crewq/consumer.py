@@ -27,6 +27,10 @@ READER = "kombu.transport.redis"
 PERIOD = 0.1  # seconds that an event may wait for others: nobody who watches sees the difference
 
 
+class NoMessage(ConnectionResetError):
+    """A text in the queue could not be read: over an error of the connection, Celery's consumer connects anew."""
+
+
 class Consumer(CeleryConsumer):
     """Celery's own sends what happened to a task at once, which is a message of the broker for nearly every event."""
 
@@ -47,7 +51,7 @@ class Consumer(CeleryConsumer):
             if not _is_of_the_broker(error):
                 raise
             log.error("dropped a text in the queue that is no message: %s", type(error).__name__)
-            raise ConnectionResetError("what the broker sent is no message") from error
+            raise NoMessage("what the broker sent is no message") from error
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """What takes in a message. With Celery's own, one with headers of the wrong types ends the whole worker."""
@@ -92,4 +96,4 @@ def _has_lawful_limits(headers: dict[str, Any]) -> bool:
     return all(limit is None or 0 <= limit <= LONGEST for limit in (hard, soft))
 
 
-__all__ = ["Consumer"]
+__all__ = ["Consumer", "NoMessage"]
