@@ -1,4 +1,4 @@
-"""Runs benchmarks: one by its name, or `all` that measure a row of the table in docs/performance.md; or lists them."""
+"""Runs benchmarks: one by its name, or `all`; or lists them."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from crewq import errors
-from crewq.amounts import LARGEST, amount, whole
+from crewq.amounts import LARGEST, amount, read_rules, whole
 
 READ: Final[dict[str, Callable[[str], float | None]]] = {"max_cost": amount, "max_tokens": whole}
 
@@ -52,24 +51,18 @@ def read_budgets(text: str, variable: str) -> tuple[TenantBudget, ...]:
     Raises:
         SettingInvalid: it cannot be read.
     """
-    return tuple(_read(part.split(), text, variable) for part in text.split(";") if part.strip())
+    rules = read_rules(
+        text,
+        variable,
+        READ,
+        entries=f"neither max_cost=DOLLARS nor max_tokens=NUMBER, above 0 and up to {LARGEST:g}",
+        parts="a tenant and its budget, such as acme max_cost=50",
+    )
+    return tuple(TenantBudget(tenants, _budget(**found)) for tenants, found in rules)
 
 
-def _read(words: list[str], text: str, variable: str) -> TenantBudget:
-    tenants, *entries = words
-    found: dict[str, float] = {}
-    for entry in entries:
-        name, _, written = entry.partition("=")
-        number = READ[name](written) if name in READ else None
-        if number is None:
-            reason = f"{entry!r} is neither max_cost=DOLLARS nor max_tokens=NUMBER, above 0 and up to {LARGEST:g}."
-            raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
-        found[name] = number
-    if not found or "=" in tenants:
-        reason = "each part must be a tenant and its budget, such as acme max_cost=50; semicolons stand between them."
-        raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
-    tokens = found.get("max_tokens")
-    return TenantBudget(tenants, Budget(found.get("max_cost"), None if tokens is None else int(tokens)))
+def _budget(max_cost: float | None = None, max_tokens: float | None = None) -> Budget:
+    return Budget(max_cost, None if max_tokens is None else int(max_tokens))
 
 
 __all__ = ["Budget", "TenantBudget", "budget_of", "read_budgets"]

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
-from crewq import errors
-from crewq.amounts import LARGEST, whole
+from crewq.amounts import LARGEST, read_rules, whole
 
 
 @dataclass(frozen=True)
@@ -64,24 +63,15 @@ def read_limits(text: str, variable: str) -> tuple[ModelLimit, ...]:
     Raises:
         SettingInvalid: it cannot be read.
     """
-    return tuple(_read(part.split(), text, variable) for part in text.split(";") if part.strip())
-
-
-def _read(words: list[str], text: str, variable: str) -> ModelLimit:
-    models, *entries = words
-    numbers: dict[str, int] = {}
-    for entry in entries:
-        name, _, written = entry.partition("=")
-        number = whole(written)
-        if name not in NAMES or number is None:
-            known = ", ".join(f"{one}=NUMBER" for one in NAMES)
-            reason = f"{entry!r} is none of {known}, with a whole number from 1 to {LARGEST:g}."
-            raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
-        numbers[name] = number
-    if not numbers or "=" in models:
-        reason = "each part must be a model and its limits, such as openai/* rpm=500; semicolons stand between them."
-        raise errors.SettingInvalid(variable=variable, value=text, reason=reason)
-    return ModelLimit(models, Limit(**numbers))
+    known = ", ".join(f"{one}=NUMBER" for one in NAMES)
+    rules = read_rules(
+        text,
+        variable,
+        dict.fromkeys(NAMES, whole),
+        entries=f"none of {known}, with a whole number from 1 to {LARGEST:g}",
+        parts="a model and its limits, such as openai/* rpm=500",
+    )
+    return tuple(ModelLimit(models, Limit(**found)) for models, found in rules)
 
 
 __all__ = ["Limit", "ModelLimit", "limit_of", "read_limits", "tightest"]

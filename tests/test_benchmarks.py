@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.worker_process import ROOT, environment
+
+# Nobody who waits asks anything; and at this size, what durability costs is noise.
+MAY_BE_NOTHING = ("commands a second", "throughput that durability costs")
 
 
 @pytest.mark.slow
@@ -23,7 +27,9 @@ def test_every_row_of_the_table_can_be_measured_again(tmp_path: Path) -> None:
     assert {row["name"] for row in rows} == {f"B{number}" for number in range(1, 10)}
     for row in rows:
         assert row["what"] in table.read_text()
-        assert row["numbers"]["value"] > 0, row
+        value = row["numbers"]["value"]
+        assert math.isfinite(value), row
+        assert value > 0 or row["what"].startswith(MAY_BE_NOTHING), row
 
 
 def test_it_says_what_there_is() -> None:
