@@ -14,7 +14,7 @@ from crewq.events import TaskRequeued, TaskStarted
 from crewq.states import RunState, TaskState
 from tests.chaos.case import HAND_OVER, NOTICE, Case
 from tests.chaos.crews import POISON
-from tests.chaos.evidence import ANSWER, Evidence, RunFacts
+from tests.chaos.evidence import ANSWER, Cut, Evidence, RunFacts
 
 ABORT = 1.0  # seconds in which a cancel aborts a call
 
@@ -208,10 +208,14 @@ def _poison_harms_nobody(case: Case) -> Iterator[str]:
 
 
 def _may_fail(case: Case, run: RunFacts, kind: str) -> bool:
-    """Whether the run had bad luck that it was told of: its own worker was hit each time, by nobody's poison."""
+    """Whether the run had bad luck that it was told of: its worker was hit each time, and the last time, when it was alone in
+    there and nobody's poison beside it, from outside."""
     if kind == "CallInDoubt":
         return run.record.crew == "charge"
-    return kind == "Crashed" and all(_hit_from_outside(case, event) for event in _last_attempts(run))
+    if kind != "Crashed":
+        return False
+    *beside_others, alone = _last_attempts(run)
+    return all(_cuts_in(case, start) for start in beside_others) and _hit_from_outside(case, alone)
 
 
 def _last_attempts(run: RunFacts) -> list[TaskStarted]:
@@ -222,8 +226,12 @@ def _last_attempts(run: RunFacts) -> list[TaskStarted]:
 
 
 def _hit_from_outside(case: Case, start: TaskStarted) -> bool:
+    return any(cut.why != "died" for cut in _cuts_in(case, start))
+
+
+def _cuts_in(case: Case, start: TaskStarted) -> list[Cut]:
     key = case.evidence.workers.get(start.worker.rpartition(":")[2], "")
-    return any(cut.why != "died" for cut in case.cuts(key, start.at.timestamp(), start.at.timestamp() + 60))
+    return case.cuts(key, start.at.timestamp(), start.at.timestamp() + 60)
 
 
 # -- I8, I9, I10 -----------------------------------------------------------------------------------------------------

@@ -68,9 +68,9 @@ class Scene:
         attempt = self.claim(run, index, worker)
         self.complete(run, index, attempt, self.ask(name, run, index, worker, attempt))
 
-    def kill(self, worker: str) -> None:
+    def kill(self, worker: str, why: str = "died") -> None:
         """The worker dies, and the leases of what it held run out."""
-        self.add("cuts", Cut(KEYS[worker], time.time(), DEAD, "died"))
+        self.add("cuts", Cut(KEYS[worker], time.time(), DEAD, why))
         self.world.clock.forward(LEASE + 1)
         self.world.sweep()
 

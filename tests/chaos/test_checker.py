@@ -212,12 +212,23 @@ def test_a_tool_that_is_called_twice(scene: Scene) -> None:
     assert scene.objections() == ["I2"]
 
 
-def test_a_run_that_others_poison_has_killed(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("deaths", "objections"),
+    [
+        (("1 died", "1 died", "1 died"), ["I7"]),
+        (("1 killed", "1 killed", "2 died"), ["I7"]),  # the last time it is alone, so nobody's poison may be beside it
+        (("1 died", "1 died", "2 killed"), []),
+        (("1 killed", "1 killed", "1 killed"), []),
+    ],
+)
+def test_a_run_fails_by_others_poison_only_if_it_was_killed_when_alone(
+    scene: Scene, deaths: tuple[str, ...], objections: list[str]
+) -> None:
     run = scene.accept("k1")
-    for _ in range(3):
-        scene.claim(run, 0, "1")
-        scene.kill("1")
-    assert scene.objections() == ["I7"]
+    for worker, why in map(str.split, deaths):
+        scene.claim(run, 0, worker)
+        scene.kill(worker, why)
+    assert scene.objections() == objections
 
 
 def test_a_run_that_failed_for_no_reason(scene: Scene) -> None:
