@@ -1,18 +1,21 @@
 """The signs of life of one worker process: a thread that renews the leases of all that it works on.
 
 It has a store of its own, so that neither a busy event loop nor a full connection pool can make a live worker look dead.
+After the last task it goes on for a while: a process that asks Redis nothing would not know that there is something to be
+done again, as Redis was killed and came back without its last second.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from crewq import errors
-from crewq.store import Job, Store
+from crewq.store import MAY_BE_LOST, Job, Store
 
 log = logging.getLogger("crewq.leases")
 
@@ -63,6 +66,7 @@ class Leases:
         self._holds: set[Hold] = set()
         self._changed = threading.Condition()
         self._stopping = False
+        self._alert_until = 0.0  # monotonic: until then Redis may have lost what this process did
         self._thread = threading.Thread(target=self._renew_for_ever, name="crewq-leases", daemon=True)
 
     def start(self) -> None:
@@ -81,6 +85,7 @@ class Leases:
         finally:
             with self._changed:
                 self._holds.discard(hold)
+                self._alert()
                 self._changed.notify_all()
 
     def lose_all(self, why: str) -> None:
@@ -113,16 +118,23 @@ class Leases:
             except errors.StoreError as error:
                 # The work goes on: its answers are paid for, and the next renewal says whether it is still ours.
                 log.warning("leases could not be renewed: %s", error)
+                self._alert()
+
+    def _alert(self) -> None:
+        """From now on, until all that was done is on Redis's disk."""
+        self._alert_until = time.monotonic() + MAY_BE_LOST
 
     def _wait(self, period: float) -> bool:
-        """Sleep a period, without end while nothing is held; answers whether to go on."""
+        """Sleep a period, without end while there is nothing to see to; answers whether to go on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._holds)
+            self._changed.wait_for(lambda: self._stopping or self._holds or time.monotonic() < self._alert_until)
             self._changed.wait_for(lambda: self._stopping, timeout=period)
             return not self._stopping
 
     def _renew(self) -> None:
         holds = {(hold.job, hold.attempt): hold for hold in self._snapshot()}
+        if not holds:
+            self._store.ping()
         for refused, state in self._store.runs.renew(holds, self._lease).items():
             holds[refused].lose(state)
 

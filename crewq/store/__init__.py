@@ -20,6 +20,7 @@ from crewq.store.metrics import BOUNDS, METERS, Lane, Meter, Metrics, Reading, S
 from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, NewTask, Order
 from crewq.store.records import BatchRecord, RunRecord, TaskRecord
+from crewq.store.redo import MAY_BE_LOST
 from crewq.store.runs import Runs
 from crewq.store.schedules import ScheduleRecord, Schedules, Unreadable
 from crewq.store.verbs import Verbs
@@ -77,6 +78,14 @@ class Store:
         """
         return self._verbs.check()
 
+    def ping(self) -> None:
+        """Ask for a sign of life; a Redis that has lost what this process did last is told of it first.
+
+        Raises:
+            StoreError: there is none.
+        """
+        self._verbs.do(lambda client: client.ping())
+
     def ends(self, after: str, wait: float) -> Ends:
         """The runs and batches that ended, and the runs that were paused, after an entry of the feed; waits up to `wait`
         seconds for the first.
@@ -117,6 +126,7 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 __all__ = [
     "BOUNDS",
+    "MAY_BE_LOST",
     "METERS",
     "NO_BUDGET",
     "Action",

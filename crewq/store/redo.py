@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-WINDOW = 5.0  # seconds: Redis loses one, in rare cases two
+MAY_BE_LOST = 5.0  # seconds: Redis loses one, in rare cases two
 IDLE = 60.0  # seconds for which a process that asks Redis nothing still knows what it did last
 HEALING = 3.0  # seconds that all processes have to do theirs again: `heal_ms` of the scripts
 AGAIN = 0.5  # seconds between two tries
@@ -74,14 +74,14 @@ class Redo:
             self._recent.append(done)
             if now < self._until and _without_effect(answer):
                 self._open.append(done)  # what it stands on may not be back yet
-            while self._recent[0].at < now - WINDOW:
+            while self._recent[0].at < now - MAY_BE_LOST:
                 self._recent.popleft()
 
     def doubt(self) -> None:
         """The connection was lost: nobody knows whether Redis still holds what it was told last."""
         with self._lock:
             if self._since is None:
-                self._since = max(self._heard, time.monotonic() - IDLE) - WINDOW
+                self._since = max(self._heard, time.monotonic() - IDLE) - MAY_BE_LOST
 
     def heard(self) -> None:
         """Redis answered."""
@@ -131,4 +131,4 @@ def _without_effect(answer: Any) -> bool:
     return answer == 0 or (isinstance(answer, list) and bool(answer) and answer[0] in ("gone", "refused"))
 
 
-__all__ = ["KEPT", "Done", "Redo"]
+__all__ = ["KEPT", "MAY_BE_LOST", "Done", "Redo"]

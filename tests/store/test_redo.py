@@ -14,9 +14,10 @@ import pytest
 import redis
 
 from crewq.events import CallStarted
+from crewq.leases import Leases
 from crewq.server import join
 from crewq.settings import Settings
-from crewq.store import Store
+from crewq.store import Job, Store
 from crewq.store.keys import Keys
 from crewq.store.redo import HEALING, Redo
 from tests.store.world import ONE, World, output
@@ -105,6 +106,20 @@ def test_a_call_that_failed_and_perhaps_began_once_more(
     lose_all()
     assert world.states(run) == ["running"]
     assert world.client.hgetall(KEYS.journal(run)) == {f"0:{call.id}": state}
+
+
+def test_a_worker_that_has_nothing_to_do(world: World, lose_all: Callable[[], None]) -> None:
+    """One that asks nothing more would not notice, and its last task would be done again by another."""
+    leases = Leases(Store(world.settings, patience=1, connections=1, beside=world.store), lease=30)
+    leases.start()
+    run = world.accept(ONE)
+    job, attempt = Job(run, 0), world.claim(run).attempt
+    with leases.hold(job, attempt):
+        pass
+    world.runs.complete(job, attempt, output())
+    lose_all()
+    until(lambda: world.client.hget(KEYS.run(run), "state") == "completed")
+    leases.stop()
 
 
 def test_what_was_counted(world: World, lose_all: Callable[[], None]) -> None:
