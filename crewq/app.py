@@ -28,6 +28,8 @@ BROKER_OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
+    # A message is acknowledged as soon as it is taken: to keep it in Redis until then would cost two round trips a task.
+    "ack_emulation": False,
     "queue_order_strategy": "priority",
     "priority_steps": PRIORITY_STEPS,  # each is a list of its own in Redis, and all are asked at once, in this order
     "client_name": "crewq-broker",
