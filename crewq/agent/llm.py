@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeAlias
 
 import httpx
@@ -32,6 +32,7 @@ LOGGERS = ("LiteLLM", "LiteLLM Router")
 NO_KEY = "not-needed"
 
 
+@cache  # asked in every call, and to set a logger's level is to have all of them look up theirs again
 def load_litellm() -> Any:
     """The litellm module. A worker calls this when it starts; after that it costs nothing."""
     # Without it the import fetches a price list from the network.
