@@ -62,7 +62,7 @@ def start_run(producer: Producer, spec: CrewSpec, run: NewRun, *, deadline: floa
     tasks = new_tasks(spec, batch=False, priority=terms.priority)
     with workflow(spec.name, run.id) as trace:
         order = Order(spec, tasks, deadline=deadline, terms=terms, trace=trace)
-        accepted = producer.store.runs.create(order, [run])[0]
+        accepted = producer.accept(order, [run])[0]
         if accepted == run.id:
             first = [Job(run.id, at) for at, task in enumerate(spec.tasks) if not task.after]
             producer.publish(spec, first, priority=terms.priority)
@@ -105,7 +105,7 @@ def start_batch(
         order = Order(spec, tasks, batch=batch, held=True, terms=own, trace=trace)
     try:
         for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
-            store.runs.create(order, chunk)
+            producer.accept(order, chunk)
     except errors.UsageError:
         store.batches.abandon(batch)
         raise

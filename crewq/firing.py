@@ -95,7 +95,7 @@ def _crew(record: ScheduleRecord) -> CrewSpec:
 def _accept(producer: Producer, record: ScheduleRecord, spec: CrewSpec, run: str) -> str:
     tasks = new_tasks(spec, batch=False, priority=record.terms.priority)
     order = Order(spec, tasks, schedule=record.name, terms=record.terms)
-    return producer.store.runs.create(order, [new_run(spec, record.inputs, run=run)])[0]
+    return producer.accept(order, [new_run(spec, record.inputs, run=run)])[0]
 
 
 def _publish(producer: Producer, record: ScheduleRecord, spec: CrewSpec, run: str) -> None:

@@ -20,7 +20,7 @@ from crewq.plan import alike, publish
 from crewq.settings import Settings
 from crewq.spec import CrewSpec
 from crewq.states import TaskState
-from crewq.store import Job, Store
+from crewq.store import Job, NewRun, Order, Store
 from crewq.terms import Priority
 from crewq.waiter import Waiter
 
@@ -58,6 +58,23 @@ class Producer:
         self.waiter = Waiter(lambda: Store(settings, connections=1, beside=self.store), self.tell_pause)
         self._told: dict[str, Any] = {}
         self._stop = stop
+
+    def accept(self, order: Order, runs: list[NewRun]) -> list[str]:
+        """Have the store accept runs. From the first on, this process notices if Redis is started anew, and accepts again what
+        was lost by that.
+
+        Args:
+            order: what the runs have in common.
+            runs: what each is.
+
+        Returns:
+            Their ids; that of an earlier run where an idempotency key names one.
+
+        Raises:
+            KeyReused: such a key names a run of other work.
+        """
+        self.waiter.listen()
+        return self.store.runs.create(order, runs)
 
     def publish(
         self,

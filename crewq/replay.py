@@ -88,7 +88,7 @@ def start_replay(
         outputs=given,
     )
     with workflow(crew.name, run) as trace:
-        producer.store.runs.create(replace(order, trace=trace), [new])
+        producer.accept(replace(order, trace=trace), [new])
     done = {*kept, *given}
     first = [at for at in range(len(crew.tasks)) if at not in done and done.issuperset(crew.tasks[at].after)]
     producer.publish(crew, [Job(run, at) for at in first], priority=parent.terms.priority)

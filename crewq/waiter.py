@@ -36,7 +36,8 @@ class Waiter:
 
         It is registered first and the state read then, so no end can slip through between the two.
         """
-        self._listen()
+        self.listen()
+        self._listening.wait()
         with self._lock:
             future = self._waiting.get(subject)
             if future is None:
@@ -55,7 +56,9 @@ class Waiter:
         for future in waiting.values():
             future.cancel()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Begin to read, if nobody did. From then on a restart of Redis is noticed at once, and not only when this process next
+        asks for something: what it did last, and Redis has lost, is done again."""
         with self._lock:
             if self._thread is None:
                 self._store = self._open_store()
@@ -63,7 +66,6 @@ class Waiter:
                     target=self._read_for_ever, args=(self._store,), name="crewq-waiter", daemon=True
                 )
                 self._thread.start()
-        self._listening.wait()
 
     def _read_for_ever(self, store: Store) -> None:
         after = ""

@@ -14,12 +14,15 @@ import pytest
 import redis
 
 from crewq.events import CallStarted
+from crewq.fanout import new_run, start_run
 from crewq.leases import Leases
+from crewq.producer import Producer
 from crewq.server import join
 from crewq.settings import Settings
 from crewq.store import Job, Store
 from crewq.store.keys import Keys
 from crewq.store.redo import HEALING, Redo
+from crewq.terms import Terms
 from tests.store.world import ONE, World, output
 from tests.waiting import until
 
@@ -120,6 +123,14 @@ def test_a_worker_that_has_nothing_to_do(world: World, lose_all: Callable[[], No
     lose_all()
     until(lambda: world.client.hget(KEYS.run(run), "state") == "completed")
     leases.stop()
+
+
+def test_a_producer_that_asks_nothing_more(world: World, lose_all: Callable[[], None]) -> None:
+    producer = Producer(world.settings)
+    run = start_run(producer, ONE, new_run(ONE, {}), deadline=0.0, terms=Terms())
+    lose_all()
+    until(lambda: world.client.hget(KEYS.run(run), "state") == "queued")
+    producer.close()
 
 
 def test_what_was_counted(world: World, lose_all: Callable[[], None]) -> None:
