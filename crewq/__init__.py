@@ -1,11 +1,12 @@
 """CrewAI-style crews as durable Celery jobs: nothing lost, nothing paid twice, any run replayed from any task."""
 
+from crewq.alone import Agent, ConditionalTask, Task
 from crewq.batch import Batch
 from crewq.crew import Crew
 from crewq.errors import CrewqError
-from crewq.members import LLM, Agent, ConditionalTask, Task
+from crewq.language_model import LLM
 from crewq.model import BaseLLM
-from crewq.outputs import CrewOutput, TaskOutput, UsageMetrics
+from crewq.outputs import CrewOutput, LiteAgentOutput, TaskOutput, UsageMetrics
 from crewq.run import Run
 from crewq.schedules import schedule
 from crewq.spec import Process
@@ -25,6 +26,7 @@ __all__ = [
     "CrewOutput",
     "CrewStreamingOutput",
     "CrewqError",
+    "LiteAgentOutput",
     "Process",
     "Run",
     "StreamChunk",

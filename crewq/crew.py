@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, NoReturn, Unpack
+from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
 from pydantic import BaseModel, Field, PrivateAttr
 
@@ -16,8 +16,9 @@ from crewq.batch import Batch
 from crewq.fanout import new_run, start_batch, start_run
 from crewq.freeze import Plan, freeze, lent_keys, modules_of
 from crewq.handle import find
+from crewq.language_model import LLM
 from crewq.member import Member, digest_of, without
-from crewq.members import LLM, Agent, Task
+from crewq.members import Agent, Task, copies
 from crewq.model import BaseLLM
 from crewq.outputs import CrewOutput, UsageMetrics
 from crewq.producer import Producer, connect
@@ -41,7 +42,6 @@ class Crew(Member):
 
     Fields, beside CrewAI's own meaning:
         max_rpm: model calls per minute of all its agents together, over the whole fleet.
-        cache: whether results of tools may be reused.
         respect_context_window: the default of its agents.
         manager_agent, manager_llm: who does the tasks of a hierarchical crew, by giving work to its agents.
         planning: a first step of each run, `plan`, in which all tasks are planned; each task is told the plan.
@@ -51,6 +51,7 @@ class Crew(Member):
         on_change: what `resume` does with a run of this crew as it was before: go on with the crew as it is now
             (`resume`), with the crew as it was (`pin`), or not at all (`refuse`). A run that nobody stopped always goes on
             with the crew that it was started with.
+        verbose: `kickoff` tells on stdout what happens in its tasks, or in those of the agents that are verbose.
         queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -- -Q NAME`); None:
             CREWQ_QUEUE. A task or its agent may name another. In embedded mode, the one worker does all.
         task_callback, step_callback: called in the worker; they travel by their name.
@@ -80,7 +81,8 @@ class Crew(Member):
     queue: str | None = Field(default=None, min_length=1)
     on_change: Literal["resume", "pin", "refuse"] = "resume"
     usage_metrics: UsageMetrics | None = None
-    function_calling_llm: Any = None  # without effect
+    function_calling_llm: Any = None  # without effect, as is
+    checkpoint: Any = None
 
     _latest: str | None = PrivateAttr(default=None)
 
@@ -327,9 +329,13 @@ class Crew(Member):
         """
         return freeze(self._plan(), settings or Settings.from_env(os.environ))
 
-    def copy(self, **_: Any) -> Crew:
-        """The crew itself: runs share nothing, so there is no need for a copy of it (CrewAI needs one for each run)."""
-        return self
+    def copy(self, **_: Any) -> Self:
+        """A crew of copies of its agents and tasks, to be changed by itself. Runs share nothing, so they need none."""
+        copied = super().copy()
+        copied.agents, copied.tasks = copies(self.agents, self.tasks)
+        copied.manager_agent = self.manager_agent.copy() if self.manager_agent else None
+        copied.usage_metrics, copied._latest = None, None
+        return copied
 
     # -- the way of a kickoff ------------------------------------------------------------------------------
 
@@ -370,9 +376,11 @@ class Crew(Member):
         return Run(run, producer, classes=self._classes(), finish=self._finished)
 
     def _wait_for(self, run: Run) -> Callable[[], CrewOutput]:
-        """How to wait for a run: a person at a terminal is asked what its tasks ask."""
-        asks = any(task.human_input for task in self.tasks)
-        return partial(attend, run) if asks and somebody_is_there() else run.result
+        """How to wait for a run: whoever wants to hear of it is told, and a person at a terminal asked what its tasks ask."""
+        loud = [at for at, task in enumerate(self.tasks, self._first) if task.agent and task.agent.verbose]
+        told_of = range(len(self.tasks) + self._first) if self.verbose else loud
+        asks = any(task.human_input for task in self.tasks) and somebody_is_there()
+        return partial(attend, run, asks=asks, told_of=told_of) if asks or told_of else run.result
 
     def _finished(self, output: CrewOutput) -> CrewOutput:
         """Fill in what CrewAI fills in on the objects, and call the callbacks that come after."""

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from crewq import errors
+from crewq.language_model import LLM
 from crewq.lead import Staff, manager_of, planned_first, planner
-from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
+from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
 from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
 from crewq.portable import portable, portable_function, refuse_main
@@ -188,9 +189,8 @@ def llm_spec(llm: str | LLM | BaseLLM | None, whose: str, settings: Settings) ->
     if isinstance(llm, LLM):
         if llm.api_key is not None and not settings.embedded:
             raise errors.LiteralKey(model=llm.model, variable=_key_variable(llm.model))
-        limits = llm.model_dump(include={"rpm", "tpm", "max_concurrency"})
         fallbacks = tuple(llm_spec(one, whose, settings) for one in llm.fallbacks)
-        return LLMSpec(model=llm.model, options=llm.options(), fallbacks=fallbacks, price=llm.price, **limits)
+        return llm.spec().model_copy(update={"fallbacks": fallbacks})
     return LLMSpec(model=llm or settings.default_model)
 
 

@@ -20,7 +20,6 @@ OF_A_CREW: Final = {
     "knowledge_sources": "give the agents a tool that searches them.",
     "share_crew": "crewq sends nothing anywhere.",
     "chat_llm": "it belongs to `crewai chat`.",
-    "checkpoint": "every call is kept already, without it.",
     "tracing": "`crewq show` and Flower tell what happened.",
     "skills": "give the agents tools.",
     "security_config": "it belongs to CrewAI's own platform.",
@@ -37,9 +36,6 @@ OF_AN_AGENT: Final = {
     "embedder": "it belongs to memory and knowledge.",
     "planning": "write a first task that plans, and give it as context.",
     "planning_config": "write a first task that plans.",
-    "multimodal": "give the agent a tool that looks at the images.",
-    "guardrail": "give it to its tasks: Task(guardrail=...).",
-    "guardrail_max_retries": "it belongs to guardrail.",
     "callbacks": "use step_callback.",
     "apps": "give the agent tools for them.",
     "a2a": "give the agent a tool that calls the other agent.",
@@ -55,11 +51,15 @@ OF_AN_AGENT: Final = {
 
 # Without an effect, and what to do instead.
 _CALLED_BY: Final = "{} makes the calls of its tools itself: leave it out."
-IGNORED_OF_A_CREW: Final = {"function_calling_llm": _CALLED_BY.format("each agent's llm")}
+IGNORED_OF_A_CREW: Final = {
+    "function_calling_llm": _CALLED_BY.format("each agent's llm"),
+    "checkpoint": "every call is kept already, and crew.resume(run_id) goes on from the last.",
+}
 IGNORED_OF_AN_AGENT: Final = {
     "reasoning": "for a plan of all tasks, set Crew(planning=True); for a model that thinks first, LLM(reasoning_effort=...).",
     "max_reasoning_attempts": "it belongs to reasoning: leave it out.",
     "function_calling_llm": _CALLED_BY.format("the agent's llm"),
+    "multimodal": "give the agent a tool that looks at the images.",
 }
 
 OF_A_TASK: Final = {
@@ -93,8 +93,6 @@ OF_AN_LLM: Final = {
 
 # -- methods and properties ------------------------------------------------------------------------------------
 
-_ALONE: Final = "make a crew of one task: Crew(tasks=[Task(description=..., agent=agent)]).kickoff()."
-_ONE_TASK: Final = "make a crew of it: Crew(tasks=[task]).kickoff()."
 _INNER: Final = "it is a part of CrewAI's agent loop, which crewq's does without."
 
 METHODS_OF_A_CREW: Final = {
@@ -107,14 +105,8 @@ METHODS_OF_A_CREW: Final = {
     "fingerprint": "runs are told apart by their ids.",
 }
 METHODS_OF_AN_AGENT: Final = {
-    "execute_task": _ALONE,
-    "aexecute_task": _ALONE,
-    "kickoff": _ALONE,
-    "kickoff_async": _ALONE,
-    "akickoff": _ALONE,
-    "message": _ALONE,
+    "message": "agent.kickoff(text) gives the answer as its `raw`.",
     "last_messages": "an output has the conversation that led to it: output.tasks_output[0].messages.",
-    "interpolate_inputs": "a kickoff does it: Crew(...).kickoff(inputs={...}).",
     "set_cache_handler": "set Crew(cache=True); a tool's cache_function says which results are kept.",
     "set_rpm_controller": "set max_rpm.",
     "create_agent_executor": _INNER,
@@ -122,11 +114,7 @@ METHODS_OF_AN_AGENT: Final = {
     "fingerprint": "runs are told apart by their ids.",
 }
 METHODS_OF_A_TASK: Final = {
-    "execute_sync": _ONE_TASK,
-    "execute_async": "make a crew of it: Crew(tasks=[task]).kickoff_async() gives a run that can be awaited.",
-    "aexecute_sync": "make a crew of it: Crew(tasks=[task]).kickoff_async() gives a run that can be awaited.",
     "prompt": "the conversation comes with the output: output.messages; `crewq show` has it too.",
-    "interpolate_inputs_and_add_conversation_history": "a kickoff does it: Crew(...).kickoff(inputs={...}).",
     "fingerprint": "runs are told apart by their ids.",
     # What CrewAI counts on the task, which is shared by all its runs; here it is a run's.
     "start_time": "a run has it: run.tasks[0].started.",
@@ -139,15 +127,6 @@ METHODS_OF_A_TASK: Final = {
     "processed_by_agents": "output.tasks_output[0].agent is who did it.",
     "prompt_context": "the conversation has it: output.tasks_output[0].messages.",
 }
-METHODS_OF_AN_LLM: Final = {
-    "call": "an LLM only says which model is asked, by the workers: ask litellm.completion(...), or give it to an agent.",
-    "acall": "an LLM only says which model is asked, by the workers: ask litellm.acompletion(...), or give it to an agent.",
-    "supports_function_calling": "ask litellm.supports_function_calling(model).",
-    "supports_stop_words": "answers are cut at `stop` in any case.",
-    "get_context_window_size": "ask litellm.get_model_info(model).",
-    "get_token_usage_summary": "a run has its own: output.token_usage.",
-}
-
 # -- arguments -------------------------------------------------------------------------------------------------
 
 OF_A_KICKOFF: Final = {
@@ -159,7 +138,6 @@ __all__ = [
     "IGNORED_OF_AN_AGENT",
     "IGNORED_OF_A_CREW",
     "METHODS_OF_AN_AGENT",
-    "METHODS_OF_AN_LLM",
     "METHODS_OF_A_CREW",
     "METHODS_OF_A_TASK",
     "OF_AN_AGENT",

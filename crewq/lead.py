@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from crewq import errors
-from crewq.members import LLM, Agent, Task
+from crewq.language_model import LLM
+from crewq.members import Agent, Task
 from crewq.model import BaseLLM
 from crewq.spec import PLAN_KEY, AgentSpec, TaskSpec
 

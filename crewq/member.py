@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -51,6 +51,14 @@ class Member(BaseModel):
     def lacking(cls, method: str) -> errors.UnsupportedMethod:
         """The error for a method of CrewAI's that is not here."""
         return errors.UnsupportedMethod(owner=cls.__name__, method=method, advice=cls.lacks_methods[method])
+
+    def copy(self, **_: Any) -> Self:  # CrewAI's name; pydantic's own `copy()` is deprecated
+        """Another one like it, whose fields and lists can be changed without changing this one's."""
+        copied = self.model_copy()
+        for name, value in self:
+            if isinstance(value, list):
+                vars(copied)[name] = list(value)
+        return copied
 
     if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 

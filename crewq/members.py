@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from crewq import lacking
 from crewq.foreign_tools import adapted
-from crewq.literal_keys import literal_keys
+from crewq.language_model import LLM
 from crewq.mcp import Server, as_server
 from crewq.member import Member, digest_of
 from crewq.model import BaseLLM
 from crewq.outputs import TaskOutput
+from crewq.template import checked_inputs, interpolate, require
 from crewq.tools import BaseTool
 
 
@@ -35,116 +36,6 @@ NOT_SPECIFIED = _NotSpecified()
 # What an answer must pass: `(output) -> (True, the output, or another text or output)` or `(False, what is wrong)`, or a
 # criterion in words, by which the agent's own model judges.
 Guardrail: TypeAlias = Callable[..., Any] | str
-
-
-HEADERS = ("extra_headers", "headers", "default_headers")
-KEY_FOUND = (
-    "{where} holds what looks like a key, and a key never leaves this process. Set the provider's own variable where the "
-    "workers run, or write a model of your own (BaseLLM) that reads the key there"
-)
-PRICES = ("input_cost_per_token", "output_cost_per_token")
-NOT_SENT = ("rpm", "tpm", "max_concurrency", "fallbacks", *PRICES)  # what crewq itself goes by
-
-
-class LLM(Member):
-    """Which model to ask, and how: any model that litellm knows, as `provider/model`.
-
-    `api_key` stays in this process, so it works with the embedded worker only; for a fleet, set the provider's variable
-    (OPENAI_API_KEY and the like) where the workers run.
-
-    Fields, beside litellm's own meaning, in seconds:
-        timeout: for an answer in all; 600.
-        connect_timeout: until the provider is reached; 10.
-        first_byte_timeout: until the answer begins: 300 for one that is streamed; any other comes at once, and has `timeout`.
-        idle_timeout: between two pieces of an answer that is streamed; 120.
-
-    A call that is late is aborted and tried again, like one that the provider refused for the moment.
-
-    Fields that no provider is sent:
-        rpm, tpm: calls and tokens per minute, over the whole fleet, of this model under this key.
-        max_concurrency: calls of it under way at once, likewise. CREWQ_LIMITS of the workers can set all three, too; of
-            several, the least counts.
-        fallbacks: models that are asked, one after the other, where this one fails for good or cannot be reached.
-        input_cost_per_token, output_cost_per_token: its price in US dollars, both or neither; default: as litellm knows it.
-    """
-
-    lacks = lacking.OF_AN_LLM
-    lacks_methods = lacking.METHODS_OF_AN_LLM
-
-    model: str
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: list[str] | str | None = None
-    seed: int | None = None
-    timeout: float | None = None
-    connect_timeout: float | None = None
-    first_byte_timeout: float | None = None
-    idle_timeout: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
-    reasoning_effort: str | None = None
-    base_url: str | None = None
-    api_base: str | None = None
-    api_version: str | None = None
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-    additional_params: dict[str, Any] = Field(default_factory=dict)
-    rpm: int | None = Field(default=None, ge=1)
-    tpm: int | None = Field(default=None, ge=1)
-    max_concurrency: int | None = Field(default=None, ge=1)
-    fallbacks: list[str | LLM | BaseLLM] = Field(default_factory=list)
-    input_cost_per_token: float | None = Field(default=None, ge=0)
-    output_cost_per_token: float | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _whole_price(self) -> Self:
-        if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
-            raise ValueError("a price is both: input_cost_per_token and output_cost_per_token")
-        return self
-
-    @property
-    def price(self) -> tuple[float, float] | None:
-        """US dollars for a token of a question and for one of an answer, if they were given."""
-        if self.input_cost_per_token is None or self.output_cost_per_token is None:
-            return None
-        return self.input_cost_per_token, self.output_cost_per_token
-
-    @field_validator("fallbacks")
-    @classmethod
-    def _one_level(cls, given: list[str | LLM | BaseLLM]) -> list[str | LLM | BaseLLM]:
-        if any(isinstance(one, LLM) and one.fallbacks for one in given):
-            raise ValueError("a fallback has none of its own: put them all into this one list, in their order")
-        return given
-
-    @field_validator("additional_params")
-    @classmethod
-    def _without_key(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if "api_key" in given:
-            raise ValueError("a key does not belong there: pass it as LLM(api_key=...), and it stays in this process")
-        headers = {name: given[name] for name in HEADERS if name in given}
-        others = {name: value for name, value in given.items() if name not in headers}
-        for where in (*literal_keys(headers, strict=True), *literal_keys(others)):
-            raise ValueError(KEY_FOUND.format(where=where))
-        return given
-
-    @field_validator("base_url", "api_base")
-    @classmethod
-    def _without_password(cls, given: str | None) -> str | None:
-        for _ in literal_keys(given):
-            raise ValueError(KEY_FOUND.format(where="it"))
-        return given
-
-    @property
-    def chain(self) -> tuple[str | LLM | BaseLLM, ...]:
-        """Which models to ask, in order, until one answers."""
-        return (self, *self.fallbacks)
-
-    def options(self) -> dict[str, Any]:
-        """What is passed to litellm with each call: all that was set, but the model's name and the key."""
-        named = self.model_dump(mode="json", exclude={"model", "additional_params", *NOT_SENT}, exclude_none=True)
-        return named | self.additional_params
 
 
 class Agent(Member):
@@ -166,7 +57,8 @@ class Agent(Member):
             None: CREWQ_SANDBOX. This field is crewq's own, and so is
         queue: the Celery queue of its tasks, for workers that have what it needs (`crewq worker -- -Q NAME`); None: the crew's.
             Work that others give it is done where their task is.
-        reasoning, max_reasoning_attempts, function_calling_llm: taken with a warning, and without effect.
+        guardrail, guardrail_max_retries: for `kickoff` of the agent by itself, as in CrewAI; a crew's tasks have their own.
+        reasoning, max_reasoning_attempts, function_calling_llm, multimodal: taken with a warning, and without effect.
     """
 
     lacks = lacking.OF_AN_AGENT
@@ -198,15 +90,29 @@ class Agent(Member):
     sandbox: Literal["monty", "container"] | None = None
     queue: str | None = Field(default=None, min_length=1)
     step_callback: Callable[..., Any] | None = None
+    guardrail: Guardrail | Sequence[Guardrail] | None = None
+    guardrail_max_retries: int = Field(default=3, ge=0)
     reasoning: bool = False
     max_reasoning_attempts: int | None = None
     function_calling_llm: Any = None
+    multimodal: bool | None = False
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     @property
     def key(self) -> str:
         """The same for agents of equal role, goal and backstory (CrewAI's: their MD5)."""
         return digest_of(self.role, self.goal, self.backstory)
+
+    def interpolate_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Fill its `{placeholders}` in, for good. A kickoff does that too, for its own run only.
+
+        Args:
+            inputs: their values; none at all leaves them as they are.
+
+        Raises:
+            InputError: one is missing, or of a kind that no input has.
+        """
+        _fill(self, inputs, "role", "goal", "backstory")
 
     @field_validator("code_execution_mode", mode="before")
     @classmethod
@@ -286,6 +192,26 @@ class Task(Member):
     def _adapt_tools(cls, given: Any) -> Any:
         return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
 
+    def copy(self, agents: Sequence[Agent] = (), task_mapping: Mapping[str, Task] | None = None, **_: Any) -> Self:
+        """A task like it, that has not been done yet.
+
+        Args:
+            agents: the one of them that has its agent's role becomes its agent; without one, that stays.
+            task_mapping: by the keys of tasks, what is to stand in their place in its context.
+        """
+        copied = super().copy()
+        copied._id = uuid.uuid4()
+        copied.output = None
+        role = self.agent.role if self.agent else None
+        copied.agent = next((agent for agent in agents if agent.role == role), self.agent)
+        if isinstance(self.context, list):
+            copied.context = [(task_mapping or {}).get(task.key, task) for task in self.context]
+        return copied
+
+    def interpolate_inputs_and_add_conversation_history(self, inputs: Mapping[str, Any]) -> None:
+        """Fill its `{placeholders}` in, for good; arguments and errors as for an agent. (The name is CrewAI's.)"""
+        _fill(self, inputs, "description", "expected_output", "output_file")
+
     @property
     def key(self) -> str:
         """The same for tasks of equal description and expected output (CrewAI's: their MD5)."""
@@ -344,6 +270,28 @@ class ConditionalTask(Task):
         return TaskOutput(description=self.description, name=self.name, agent=self.agent.role if self.agent else "")
 
 
+def _fill(member: Agent | Task, inputs: Mapping[str, Any], *fields: str) -> None:
+    values = checked_inputs(inputs)
+    texts = {name: text for name in fields if (text := getattr(member, name))}
+    kind = type(member).__name__
+    require(kind, ((f"{name} of the {kind.lower()}", text) for name, text in texts.items()), values)
+    for name, text in texts.items():
+        setattr(member, name, interpolate(text, values))
+
+
+def copies(agents: Sequence[Agent], tasks: Sequence[Task]) -> tuple[list[Agent], list[Task]]:
+    """Agents and tasks like these, which stand to each other as these do. (CrewAI tells them apart by role and key, so that
+    two of a kind become one.)"""
+    named = [*agents, *(task.agent for task in tasks if task.agent)]
+    staff = {id(agent): agent.copy() for agent in {id(agent): agent for agent in named}.values()}
+    done = {id(task): task.copy() for task in tasks}
+    for task in done.values():
+        task.agent = staff[id(task.agent)] if task.agent else None
+        if isinstance(task.context, list):
+            task.context = [done.get(id(other), other) for other in task.context]
+    return [staff[id(agent)] for agent in agents], [done[id(task)] for task in tasks]
+
+
 def _one_argument_missing(given: Guardrail, what: str) -> str | None:
     if isinstance(given, str):
         return None
@@ -356,4 +304,4 @@ def _one_argument_missing(given: Guardrail, what: str) -> str | None:
 
 Task.model_rebuild()
 
-__all__ = ["LLM", "NOT_SPECIFIED", "Agent", "ConditionalTask", "Guardrail", "Task"]
+__all__ = ["NOT_SPECIFIED", "Agent", "ConditionalTask", "Guardrail", "Task", "copies"]

@@ -150,8 +150,9 @@ class BaseLLM(BaseModel, ABC):
         return Features(native_tools=self.supports_function_calling(), context_window=self.get_context_window_size())
 
     def supports_function_calling(self) -> bool:
-        """Whether `call` does something with `tools`; else it is told of them in words, and answers in words."""
-        return True
+        """Whether it is given tools as data; else it is told of them in words, and answers in words. As in CrewAI, a model
+        with a `call` has to say so; one with a `complete` of its own sees all that was asked."""
+        return type(self).complete is not BaseLLM.complete
 
     def supports_stop_words(self) -> bool:
         """CrewAI's; asked by nobody here."""
@@ -176,7 +177,7 @@ class BaseLLM(BaseModel, ABC):
 
     async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
         """Answer `request`; override it instead of `call` for a model that is asynchronous itself."""
-        answer = await asyncio.to_thread(self.call, list(request.messages), list(request.tools) or None)
+        answer = await asyncio.to_thread(self.call, list(request.messages), tools=list(request.tools) or None)
         if isinstance(answer, ModelAnswer):
             return answer
         if isinstance(answer, list):

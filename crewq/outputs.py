@@ -188,4 +188,29 @@ class CrewOutput(BaseModel):
         return json.dumps(self.json_dict, ensure_ascii=False) if self.json_dict is not None else self.raw
 
 
-__all__ = ["CrewOutput", "OutputFormat", "TaskOutput", "Text", "UsageMetrics", "sound", "sound_json"]
+class LiteAgentOutput(BaseModel):
+    """The answer of an agent that was kicked off by itself, and what that used."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    raw: str = ""
+    pydantic: SerializeAsAny[BaseModel] | None = None
+    agent_role: str = ""
+    usage_metrics: dict[str, Any] | None = None
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+    run_id: str = ""
+
+    @property
+    def token_usage(self) -> UsageMetrics:
+        """`usage_metrics`, with names."""
+        return UsageMetrics(**self.usage_metrics or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The structured answer as a dict; empty for plain text."""
+        return self.pydantic.model_dump() if self.pydantic else {}
+
+    def __str__(self) -> str:
+        return self.raw
+
+
+__all__ = ["CrewOutput", "LiteAgentOutput", "OutputFormat", "TaskOutput", "Text", "UsageMetrics", "sound", "sound_json"]

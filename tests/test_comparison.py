@@ -134,6 +134,10 @@ SHOWN = {
             "test_a_kickoff_at_a_terminal_asks_the_person_there",
         ],
     },
+    "`verbose=True`": {
+        "integration/test_kickoff.py": ["test_a_verbose_crew_tells_what_happens"],
+        "integration/test_cli.py": ["test_a_run_is_watched_and_cancelled_from_elsewhere"],
+    },
     "a callback that fails": {
         "integration/test_tasks.py": ["test_a_callback_that_fails_costs_nothing"],
     },

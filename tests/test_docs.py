@@ -17,7 +17,7 @@ import crewq
 from crewq import Agent, Crew, Task, errors
 from crewq.cli import COMMANDS
 from crewq.lacking import OF_A_KICKOFF
-from crewq.members import LLM
+from crewq.language_model import LLM
 from crewq.secret_files import ENDING
 from crewq.settings import DAY, Settings
 from crewq.states import RUN_MOVES, TASK_MOVES

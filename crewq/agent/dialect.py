@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from crewq.agent.json_text import decoded
 from crewq.agent.toolbox import ToolResult
 from crewq.model import Message, ModelAnswer, ToolCall
 from crewq.tools import tool_name
@@ -107,7 +107,7 @@ def _as_message(call: ToolCall) -> dict[str, Any]:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(decoded(text), dict)
     except ValueError:
         return False
 

@@ -19,6 +19,7 @@ from crewq import errors
 from crewq.agent.deadlines import Deadlines
 from crewq.agent.failures import translate
 from crewq.agent.fallback import FallbackModel, Substitute
+from crewq.amounts import LARGEST
 from crewq.model import DEADLINES, BaseLLM, Features, Front, Model, ModelAnswer, ModelRequest, OnToken, ToolCall
 from crewq.outputs import UsageMetrics
 from crewq.references import Imports
@@ -174,6 +175,18 @@ class LiteLLMModel:
         except _foreign(litellm) as error:
             raise translate(error, request.model, self._key) from None
 
+    def ask(self, request: ModelRequest) -> ModelAnswer:
+        """As `complete`, for whoever waits in a thread of their own and has no event loop."""
+        litellm = load_litellm()
+        deadlines = Deadlines.of(request.options, streamed=False)
+        try:
+            response = litellm.completion(**self._arguments(litellm, request, deadlines))
+            return self._read(litellm, request.model, response)
+        except errors.ModelError:
+            raise
+        except _foreign(litellm) as error:
+            raise translate(error, request.model, self._key) from None
+
     def _read(self, litellm: Any, model: str, response: Any) -> ModelAnswer:
         answer = _read(litellm, model, response)
         if not self._llm.price:
@@ -265,8 +278,11 @@ def _read(litellm: Any, model: str, response: Any) -> ModelAnswer:
         raise errors.ModelUnavailable(model=model, status="no usable answer", reason="it holds no choice.")
     choice = response.choices[0]
     calls = choice.message.tool_calls or []
+    text = choice.message.content or _refusal(choice.message)
+    if choice.finish_reason == "content_filter" and not text and not calls:
+        raise errors.ModelRefused(model=model, status=200, reason="its provider's content filter held the answer back.")
     return ModelAnswer(
-        text=choice.message.content or "",
+        text=text,
         tool_calls=tuple(
             ToolCall(id=call.id or "", name=call.function.name or "", arguments=call.function.arguments or "{}")
             for call in calls
@@ -274,6 +290,11 @@ def _read(litellm: Any, model: str, response: Any) -> ModelAnswer:
         finish_reason=choice.finish_reason or "stop",
         usage=_usage(litellm, model, response),
     )
+
+
+def _refusal(message: Any) -> str:
+    """Why the model will not answer, which OpenAI's API has beside the text, and litellm beside what it knows."""
+    return getattr(message, "refusal", None) or (message.provider_specific_fields or {}).get("refusal") or ""
 
 
 def _usage(litellm: Any, model: str, response: Any) -> UsageMetrics:
@@ -295,7 +316,8 @@ def _usage(litellm: Any, model: str, response: Any) -> UsageMetrics:
 
 
 def _number(part: Any, name: str) -> int:
-    return int(getattr(part, name, None) or 0)
+    # Some servers count wrongly; what is below nothing, or beyond what can be added up, would spoil all sums.
+    return min(max(0, int(getattr(part, name, None) or 0)), LARGEST)
 
 
 def _cost(litellm: Any, model: str, response: Any) -> float | None:

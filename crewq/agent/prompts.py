@@ -72,7 +72,7 @@ def _user(brief: Brief) -> str:
         brief.context and f"What is known from earlier tasks:\n{brief.context}",
         f"Today is {_today(brief)}." if agent.inject_date else "",
         MARKDOWN if task.markdown else "",
-        _schema(task.output_schema) if task.output_schema else "",
+        wanted(task.output_schema) if task.output_schema else "",
         "Give the complete answer itself, and not a description of it.",
     )
     if agent.prompt_template:
@@ -95,7 +95,8 @@ def _today(brief: Brief) -> str:
     return day.strftime(brief.agent.date_format)
 
 
-def _schema(schema: dict[str, Any]) -> str:
+def wanted(schema: dict[str, Any]) -> str:
+    """What the answer must be like where it must fit a schema."""
     return (
         "The answer must be one JSON value, and nothing besides it, that fits this JSON schema:\n"
         f"{json.dumps(schema, indent=2, ensure_ascii=False)}"
@@ -204,4 +205,5 @@ __all__ = [
     "planned",
     "refused",
     "unwrapped",
+    "wanted",
 ]

@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import json_repair
-
 from crewq.agent.dialect import Reply
+from crewq.agent.json_text import decoded, first_value, mended
 from crewq.agent.toolbox import ToolResult
 from crewq.model import Message, ModelAnswer, ToolCall
 
@@ -117,14 +116,13 @@ def _arguments(text: str, cut_off: bool) -> str:
     if start < 0:
         return _bare(text.strip().removeprefix("```json").strip("`"))
     try:
-        _, end = json.JSONDecoder().raw_decode(text, start)
-        return text[start:end]
+        return first_value(text, start)
     except ValueError:
         pass
     if cut_off:
         return text[start:]  # mended, it would be a call that the model did not mean
-    mended = json_repair.loads(text[start:])
-    return json.dumps(mended, ensure_ascii=False) if isinstance(mended, dict) and mended else text[start:]
+    meant = mended(text[start:])
+    return json.dumps(meant, ensure_ascii=False) if isinstance(meant, dict) and meant else text[start:]
 
 
 def _call_in_json(text: str, cut_off: bool) -> tuple[int, str, str] | None:
@@ -132,7 +130,7 @@ def _call_in_json(text: str, cut_off: bool) -> tuple[int, str, str] | None:
     if start < 0:
         return None
     try:
-        value = json.loads(_arguments(text, cut_off))
+        value = decoded(_arguments(text, cut_off))
     except ValueError:
         return None
     name = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)), None)

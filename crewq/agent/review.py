@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
-import json_repair
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import validator_for
 from referencing import Registry
@@ -15,6 +13,7 @@ from referencing import Registry
 from crewq import errors
 from crewq.agent import prompts
 from crewq.agent.brief import Brief
+from crewq.agent.json_text import decoded, mended
 from crewq.outputs import TaskOutput
 
 # A model that fails this often in a row fails again; each time costs the whole conversation.
@@ -22,7 +21,7 @@ RE_ASKS = 3
 PROBLEMS_SHOWN = 10
 PROBLEM_LENGTH = 300  # a problem may quote the whole answer
 
-_FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
 class Unfit(Exception):
@@ -107,13 +106,12 @@ def _values(text: str) -> Iterator[Any]:
     """The JSON values that `text` may mean, the most literal reading first."""
     for candidate in (text, *_FENCED.findall(text), *_from_first_bracket(text)):
         try:
-            yield json.loads(candidate)
+            yield decoded(candidate)
         except ValueError:
             continue
     for candidate in (*_FENCED.findall(text), *_from_first_bracket(text)):
-        mended = json_repair.loads(candidate)
-        if isinstance(mended, (dict, list)):
-            yield mended
+        if (value := mended(candidate)) is not None:
+            yield value
 
 
 def _from_first_bracket(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
+from crewq.agent.json_text import decoded
 from crewq.errors import ModelError, SandboxError, StoreError, TaskError, explain
 from crewq.model import ToolCall
 from crewq.outputs import sound, sound_json
@@ -28,6 +29,7 @@ RESULT_LIMIT = 100_000
 # A model that makes the same call a third time in a row is stuck, and learns nothing from the same result again.
 REPEATS_ALLOWED = 2
 PROBLEMS_SHOWN = 10
+NAME_SHOWN = 100  # characters, of a name that no tool has
 
 
 @dataclass(frozen=True)
@@ -108,23 +110,23 @@ class Toolbox:
             self._count(tool, arguments)
             return ToolResult(await self._invoke(tool, arguments), final=tool.result_as_answer)
         except _Misuse as misuse:
-            return ToolResult(str(misuse), ok=False)
+            return ToolResult(cut(str(misuse)), ok=False)
         except (ModelError, StoreError, SandboxError):
             raise  # a coworker's model; the store under the journal; a model must not make up what code would have said
         except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
-            return ToolResult(f"The tool {tool_name(call.name)} failed: {sound(explain(error))}", ok=False)
+            return ToolResult(cut(f"The tool {tool_name(call.name)} failed: {sound(explain(error))}"), ok=False)
 
     def _named(self, name: str) -> BaseTool:
         tool = self._tools.get(tool_name(name))
         if tool is None:
             there = ", ".join(self._tools) or "none"
-            raise _Misuse(f"There is no tool called {name!r}. The tools there are: {there}.")
+            raise _Misuse(f"There is no tool called {name[:NAME_SHOWN]!r}. The tools there are: {there}.")
         return tool
 
     def _understood(self, tool: BaseTool, text: str) -> dict[str, Any]:
         try:
             value = sound_json(_decoded(text))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise _not_called(tool, f"The arguments are not JSON: {error}.") from error
         if not isinstance(value, dict):
             raise _not_called(tool, f"The arguments are no JSON object, but of type {type(value).__name__}.")
@@ -146,16 +148,16 @@ class Toolbox:
         if tool.max_usage_count is not None and self._used[tool.public_name] >= tool.max_usage_count:
             others = ", ".join(name for name in self._tools if name != tool.public_name) or "none"
             raise _Misuse(
-                f"The tool {tool.public_name} may be used {tool.max_usage_count} times in a task, and was. Go on without "
+                f"The tool {tool.public_name} may be used {_times(tool.max_usage_count)} in a task, and was. Go on without "
                 f"it. The other tools: {others}."
             )
         self._used[tool.public_name] += 1
 
 
 def _decoded(text: str) -> Any:
-    value = json.loads(text) if text.strip() else {}
+    value = decoded(text) if text.strip() else {}
     if isinstance(value, str):
-        value = json.loads(value)  # some models write the JSON of the JSON
+        value = decoded(value)  # some models write the JSON of the JSON
     return {} if value is None else value
 
 
@@ -167,6 +169,10 @@ def _not_called(tool: BaseTool, reason: str) -> _Misuse:
 def _problem(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"]) or "arguments"
     return f"{where}: {detail['msg']}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _key(tool: BaseTool, arguments: dict[str, Any]) -> tuple[str, str]:
@@ -183,7 +189,11 @@ def _plain(value: Any) -> Any:
 
 def as_text(value: Any) -> str:
     """What a tool returned, as the model is shown it: data as JSON, the rest as `str()`, and not more than is useful."""
-    text = sound(_json(value) if isinstance(value, (BaseModel, dict, list, tuple)) else str(value))
+    return cut(sound(_json(value) if isinstance(value, (BaseModel, dict, list, tuple)) else str(value)))
+
+
+def cut(text: str) -> str:
+    """`text`, or of one that is too long its beginning, with a note."""
     if len(text) <= RESULT_LIMIT:
         return text
     note = f"\n[cut: the result had {len(text):,} characters, and these are its first]"
@@ -240,5 +250,6 @@ __all__ = [
     "Toolbox",
     "as_text",
     "call_in",
+    "cut",
     "invoke_directly",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from dotenv import load_dotenv
@@ -76,6 +77,15 @@ class Commands(ErrorsAsMessages):
                 command: click.Command = getattr(module, cmd_name.replace("-", "_"))
                 return command
         return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command that is meant; of a name that none has, the nearest ones are told."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3, cutoff=0.6)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"`{ctx.command_path} --help` lists all."
+            raise click.UsageError(f"{error.message} {hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, by theme."""

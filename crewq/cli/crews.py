@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from typing import Any
 
 from crewq import errors
@@ -46,10 +47,18 @@ def _module(name: str, module: str) -> Any:
         reason = f"its module imports {error.name!r}, which is not installed."
         advice = "Install it into the environment that crewq runs in."
         raise errors.CrewUnloadable(name=name, reason=reason, advice=advice) from error
-    except (ImportError, SyntaxError) as error:
-        advice = "Mend the module; `python -c 'import ...'` shows the whole error."
-        reason = f"its module cannot be imported: {errors.explain(error)}."
+    except errors.CrewqError:
+        raise
+    except Exception as error:  # the module is the user's, and may raise anything
+        advice = f"Mend the module; `python -c 'import {module}'` shows the whole error."
+        reason = f"its module cannot be imported: {errors.explain(error)}{_place(error)}."
         raise errors.CrewUnloadable(name=name, reason=reason, advice=advice) from error
+
+
+def _place(error: Exception) -> str:
+    """Where a module was when it broke; an error of syntax says that itself."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
 
 
 def _attribute(name: str, module: Any, attribute: str) -> Any:
@@ -57,10 +66,14 @@ def _attribute(name: str, module: Any, attribute: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if found is None:
-        crews = ", ".join(other for other, value in vars(module).items() if isinstance(value, Crew))
+        crews = ", ".join(other for other, value in vars(module).items() if _is_crew(value))
         advice = f"It has these crews: {crews}." if crews else "It has no crew at its top level."
         raise errors.CrewUnloadable(name=name, reason=f"the module has no {attribute!r}.", advice=advice)
     return found
+
+
+def _is_crew(value: Any) -> bool:
+    return isinstance(value, Crew) or (isinstance(value, type) and is_marked(value, PROJECT))
 
 
 def _crew_of(name: str, found: Any) -> Any:

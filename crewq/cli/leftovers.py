@@ -10,11 +10,12 @@ from typing import Final
 
 import yaml
 
+from crewq.alone import Agent, Task
 from crewq.cli.moves import RENAMED, Leftover
 from crewq.crew import Crew
 from crewq.lacking import OF_A_KICKOFF
+from crewq.language_model import LLM
 from crewq.member import Member
-from crewq.members import LLM, Agent, Task
 
 KINDS: Final[dict[str, type[Member]]] = {
     "Agent": Agent,
@@ -26,6 +27,7 @@ KINDS: Final[dict[str, type[Member]]] = {
 ENTRIES: Final[dict[str, type[Member]]] = {"agents": Agent, "tasks": Task}  # by the name of a YAML file
 OF_TASKS: Final = {"condition"}  # that a ConditionalTask has besides fields
 DEPENDS: Final = re.compile(r"""(?:^|["'])\s*(crewai(?:-tools)?)(?=[\[<>=!~"',;\s]|$)""")
+TOOLS: Final = "keep it: crewq brings no such tools, and takes those as they are."
 IGNORED: Final = "CrewAI ignores it, and crewq has no such field."
 
 
@@ -137,7 +139,8 @@ def in_requirements(text: str) -> Iterator[Leftover]:
     """The lines by which a project depends on CrewAI."""
     for at, line in enumerate(text.splitlines(), 1):
         if found := DEPENDS.search(line):
-            yield Leftover(at, f"depends on {found[1]}", "depend on crewq instead.")
+            advice = "depend on crewq instead." if found[1] == "crewai" else TOOLS
+            yield Leftover(at, f"depends on {found[1]}", advice)
 
 
 __all__ = ["ENTRIES", "in_entries", "in_module", "in_requirements"]

@@ -94,7 +94,8 @@ def read(file: Path) -> Migrated:
             return Migrated(file, leftovers=list(found))
         tree = ast.parse(old)
     except (SyntaxError, ValueError) as error:
-        leftover = Leftover(getattr(error, "lineno", None) or 1, "the whole file", f"it cannot be read: {error}.")
+        line, reason = getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error)
+        leftover = Leftover(line, "the whole file", f"it cannot be read: {reason}.")
         return Migrated(file, leftovers=[leftover])
     moved = rewrite(old, tree)
     return Migrated(file, old, moved.source, encoding, sorted([*moved.leftovers, *in_module(tree)]))

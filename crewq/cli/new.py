@@ -11,11 +11,13 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 from secrets import token_hex
+from shlex import quote
 from string import Template
 from typing import Final
 
 import click
 
+LONGEST: Final = 64  # letters of a name
 ENDING: Final = ".in"  # of the templates, none of which is a module of crewq's own
 # Under their own names they would hold for the templates themselves.
 RENAMED: Final = {name: f".{name}" for name in ("dockerignore", "env", "gitignore")}
@@ -32,12 +34,12 @@ def new(name: str) -> None:
     Example: crewq new demo_crew
     """
     package = package_of(name)
-    folder = Path(name)
+    folder = Path(name.strip())
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise click.BadParameter(f"{name} is there already, and nothing in it is overwritten: take another name.")
     project = "".join(part.capitalize() for part in package.split("_"))
     words = {
-        "name": name,
+        "name": re.sub(r"\s+", "-", name.strip()),  # as a package index takes it
         "package": package,
         "project": project,
         "version": version("crewq"),
@@ -56,9 +58,10 @@ def package_of(name: str) -> str:
     Raises:
         click.BadParameter: there can be none, or another module would be hidden by it.
     """
-    package = re.sub(r"[-. ]+", "_", name.lower())
-    if not package.isidentifier() or iskeyword(package):
-        raise click.BadParameter(f"{name} cannot be the name of a Python package. Example: crewq new demo_crew")
+    package = re.sub(r"[-. ]+", "_", name.strip().lower())
+    # What Python, the package index and a file system all take.
+    if not re.fullmatch(r"[a-z](\w*[a-z0-9])?", package, re.ASCII) or iskeyword(package) or len(package) > LONGEST:
+        raise click.BadParameter(f"{name!r} cannot be the name of a Python package. Example: crewq new demo_crew")
     spec = None if Path(package).is_dir() else find_spec(package)
     if spec or package == "tests":
         raise click.BadParameter(f"There is a Python module {package} already, which it would hide: take another name.")
@@ -76,7 +79,7 @@ def _templates(source: Traversable, target: Path, package: str) -> Iterator[tupl
 
 def _next_steps(name: str, crew: str) -> None:
     steps = {
-        f"cd {name}": "",
+        f"cd {quote(name.strip())}": "",
         f'crewq run {crew} --input topic="tide pools"': "a script plays the model",
         "python -m pytest": "the test of the project",
         "echo CREWQ_MODEL=openai/gpt-4.1-mini >> .env": "a real model; its key belongs there too",

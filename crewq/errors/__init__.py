@@ -30,9 +30,9 @@ them stands one warning, `FieldIgnored`.
     ├── RunError                             RunFailed, RunCancelled, BatchFailed
     │   └── ResultTimeout (a TimeoutError)   StillPaused
     ├── TaskError                            what ends one task in a worker
-    │   ├── ModelError                       ModelRefused, ModelUnknown, KeyMissing, KeyRejected, RateLimited,
-    │   │                                    ModelUnavailable, ModelTimeout, ContextTooLong, AnswerUnusable,
-    │   │                                    NotRecorded, RecordingUnusable, PriceUnknown
+    │   ├── ModelError                       ModelRefused, ModelUnknown, KeyMissing, KeyMissingHere, KeyRejected,
+    │   │                                    RateLimited, ModelUnavailable, ModelTimeout, ContextTooLong,
+    │   │                                    AnswerUnusable, NotRecorded, RecordingUnusable, PriceUnknown
     │   ├── ReferenceRefused                 a name that this worker may not load, or that is not of its kind
     │   ├── ToolBroken                       a tool that cannot be built
     │   ├── McpRefused                       a server of tools that this worker may not, or cannot, use

@@ -29,7 +29,13 @@ class ModelUnknown(ModelError):
 
 class KeyMissing(ModelError):
     """The model {model} needs {variables} in the environment of the worker, and it is not set there.
-    Set it where the workers run (`crewq doctor` shows which keys are present), then `crewq replay` the task."""
+    Set it where the workers run, which without a fleet is here (a file `.env` will do); `crewq doctor` shows which keys are
+    present. Then `crewq replay` the task."""
+
+
+class KeyMissingHere(ModelError):
+    """The model {model} needs {variables} in the environment of this process, which asks it itself, and it is not set.
+    Set it, or pass the key: LLM(api_key=...)."""
 
 
 class KeyRejected(ModelError):
@@ -166,6 +172,7 @@ __all__ = [
     "JobBroken",
     "JobFailed",
     "KeyMissing",
+    "KeyMissingHere",
     "KeyRejected",
     "McpRefused",
     "McpUnreachable",

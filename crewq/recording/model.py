@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from crewq import errors
 from crewq.freeze import llm_spec
-from crewq.members import LLM
+from crewq.language_model import LLM
 from crewq.model import BaseLLM, Features, Front, Model, ModelAnswer, ModelRequest, OnToken
 from crewq.recording.asked import Asked, Censor
 from crewq.recording.file import Heard, Recording, begun_now

@@ -261,7 +261,7 @@ class Documented(BaseLLM):
         self, messages: Any, tools: Any = None, callbacks: Any = None, available_functions: Any = None
     ) -> str | list[dict[str, Any]]:
         asked = {"model": self.model, "messages": messages, "temperature": self.temperature, "stop": self.stop}
-        if tools and self.supports_function_calling():
+        if tools:
             asked["tools"] = tools
         headers = {"Authorization": f"Bearer {self.api_key}"}
         response = httpx.post(self.endpoint, headers=headers, json=asked, timeout=30)
@@ -271,6 +271,13 @@ class Documented(BaseLLM):
 
     def get_context_window_size(self) -> int:
         return 8192
+
+
+class DocumentedWithTools(Documented):
+    """The same, which says that it does something with tools."""
+
+    def supports_function_calling(self) -> bool:
+        return True
 
 
 class Person(BaseModel):

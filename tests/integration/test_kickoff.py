@@ -19,7 +19,7 @@ from celery import Celery
 from crewq import LLM, Agent, Batch, Crew, Run, Task, errors
 from crewq.events import Event, TaskCompleted
 from crewq.testing import ScriptedModel, call
-from tests.integration.crews import Echo, crew, scripted
+from tests.integration.crews import Echo, agent, crew, scripted
 from tests.integration.worker_process import ROOT, WorkerProcess, environment
 from tests.model_server import ModelServer, hang
 from tests.waiting import until
@@ -326,3 +326,15 @@ def test_a_timeout_ends_the_run(fleet: WorkerProcess) -> None:
     with pytest.raises(errors.RunFailed, match=r"timeout of the kickoff") as caught:
         crew("Wait", llm=Echo(latency=60)).kickoff(timeout=0.5)
     assert isinstance(caught.value.__cause__, errors.TimeExceeded)
+
+
+def test_a_verbose_crew_tells_what_happens(fleet: WorkerProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    loud, quiet = (agent(scripted(text), verbose=text == "Loud.") for text in ("Loud.", "Quiet."))
+    tasks = [Task(name=f"t{at}", description="Say it.", agent=who) for at, who in enumerate((loud, quiet))]
+    Crew(tasks=tasks).kickoff()
+    told = capsys.readouterr().out
+    assert "task 1/2 t0: begun\n" in told
+    assert "task 1/2 t0: completed by Tester\n    Loud.\n" in told
+    assert "t1" not in told
+    assert Crew(tasks=tasks, verbose=True).kickoff().raw == "Quiet."
+    assert "task 2/2 t1: completed by Tester\n    Quiet.\n" in capsys.readouterr().out

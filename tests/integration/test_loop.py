@@ -106,7 +106,7 @@ def test_a_tool_is_used_as_often_as_it_may_be(fleet: WorkerProcess, model_server
     assert answered(model_server, tools=[crews.draw_once, crews.add]).raw == "One card."
     got, refused = told_by_tools(sent(model_server)[1])
     assert got == "ace of hearts"
-    assert "may be used 1 times in a task, and was" in refused
+    assert "may be used once in a task, and was" in refused
     assert "The other tools: add." in refused
     assert notes(fleet).read_text().splitlines() == ["draw ace"]
 

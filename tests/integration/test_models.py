@@ -14,7 +14,7 @@ import pytest
 
 from crewq import LLM, ConditionalTask, Crew, Run, Task, errors
 from tests.integration import crews
-from tests.integration.crews import Documented, Person, agent
+from tests.integration.crews import Documented, DocumentedWithTools, Person, agent
 from tests.integration.worker_process import WorkerProcess
 from tests.model_server import Behaviour, ModelServer, calls, error, malformed, text
 from tests.waiting import until
@@ -215,7 +215,7 @@ def test_a_model_written_as_for_crewai(
 ) -> None:
     monkeypatch.setenv("DOCUMENTED_KEY", "hunter2")
     model_server.enqueue(calls(("add", {"left": 1, "right": 2})), "Three.")
-    llm = Documented("mine", endpoint=f"{model_server.url}/chat/completions", temperature=0.25)
+    llm = DocumentedWithTools("mine", endpoint=f"{model_server.url}/chat/completions", temperature=0.25)
     assert llm.api_key == "hunter2"
     run = Crew(tasks=[Task(description="Ask", agent=agent(llm, tools=[crews.add]))]).kickoff_async()
     assert run.result(20).raw == "Three."
@@ -224,6 +224,19 @@ def test_a_model_written_as_for_crewai(
     assert (first.request["temperature"], first.request["stop"]) == (0.25, ["END"])
     assert [one["function"]["name"] for one in first.request["tools"]] == ["add"]
     assert second.request["messages"][-1]["content"] == "3"
+
+
+def test_one_that_does_not_say_that_it_calls_tools_is_told_of_them_in_words(
+    fleet: WorkerProcess, model_server: ModelServer
+) -> None:
+    model_server.enqueue('Thought: add\nAction: add\nAction Input: {"left": 1, "right": 2}', "Final Answer: Three.")
+    llm = Documented("mine", endpoint=f"{model_server.url}/chat/completions")
+    run = Crew(tasks=[Task(description="Ask", agent=agent(llm, tools=[crews.add]))]).kickoff_async()
+    assert run.result(20).raw == "Three."
+    first, second = (call.request for call in model_server.ledger)
+    assert "tools" not in first
+    assert "- add: Add two numbers." in first["messages"][0]["content"]
+    assert second["messages"][-1]["content"] == "Observation: 3"
 
 
 def test_a_key_in_a_model_written_as_for_crewai_is_refused(nothing_started: None) -> None:

@@ -9,7 +9,8 @@ import pytest
 from crewq import errors
 from crewq.crew import Crew
 from crewq.freeze import freeze
-from crewq.members import LLM, Agent, Task
+from crewq.language_model import LLM
+from crewq.members import Agent, Task
 from crewq.spec import PLAN_KEY, CrewSpec, Process, templates
 from crewq.tools import tool
 from tests.unit.parts import EMBEDDED, agent, plan, search, task

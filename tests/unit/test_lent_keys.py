@@ -6,7 +6,7 @@ import pytest
 
 from crewq import errors
 from crewq.freeze import freeze, lent_keys
-from crewq.members import LLM
+from crewq.language_model import LLM
 from tests.unit.parts import EMBEDDED, REMOTE, agent, plan, task
 
 KEY = "sk-hunter2"

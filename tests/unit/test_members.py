@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from crewq import errors
 from crewq.crew import Crew
-from crewq.members import LLM, NOT_SPECIFIED, Agent, ConditionalTask, Task
+from crewq.language_model import LLM
+from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
 from crewq.outputs import TaskOutput
 from tests.unit.parts import Report, agent, search, task
 

@@ -50,7 +50,27 @@ def test_an_answer_comes_back_from_its_json() -> None:
 
 def test_a_model_of_ones_own_answers_with_a_text() -> None:
     assert asyncio.run(Model(level=2).complete(REQUEST)) == ModelAnswer(text="1 at 2")
-    assert Model().features() == Features()
+    assert Model().features() == Features(native_tools=False)
+
+
+class Whole(BaseLLM):
+    async def complete(self, request: ModelRequest, on_token: Any = None) -> ModelAnswer:
+        return ModelAnswer(text=str(len(request.tools)))
+
+
+def test_one_that_is_given_the_whole_request_is_given_its_tools() -> None:
+    assert Whole().features() == Features()
+
+
+class Loose(BaseLLM):
+    """Takes whatever it is given, as CrewAI gives it by name."""
+
+    def call(self, messages: Any, **more: Any) -> str:
+        return str(sorted(more))
+
+
+def test_a_model_is_given_what_it_is_given_in_crewai_by_name() -> None:
+    assert asyncio.run(Loose().complete(REQUEST)).text == "['tools']"
 
 
 class Telling(Model):

@@ -52,6 +52,20 @@ def test_an_error_becomes_a_message_and_an_exit_code(error: errors.CrewqError, c
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rn", "No such command 'rn'. Did you mean run or runs?"),
+        ("replya", "Did you mean replay?"),
+        ("qqq", "`crewq --help` lists all."),
+    ],
+)
+def test_a_command_that_is_none_is_told_with_what_was_meant(name: str, told: str) -> None:
+    done = CliRunner().invoke(main, [name], prog_name="crewq")
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
 def test_an_interrupt_exits_with_130() -> None:
     @click.group(cls=ErrorsAsMessages)
     def group() -> None:

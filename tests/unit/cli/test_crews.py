@@ -33,12 +33,25 @@ class Picky:
 project = Project()
 """
 
+PROJECT = """
+from crewq import Crew
+from crewq.project import CrewBase, crew
+
+@CrewBase
+class Mine:
+    @crew
+    def crew(self):
+        return Crew()
+"""
+
 
 @pytest.fixture(autouse=True)
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "crews_for_tests.py").write_text(MODULE)
     (tmp_path / "broken_for_tests.py").write_text("def (:")
     (tmp_path / "lacking_for_tests.py").write_text("import no_such_package")
+    (tmp_path / "raising_for_tests.py").write_text("x = 1\nx / 0")
+    (tmp_path / "project_for_tests.py").write_text(PROJECT)
     (tmp_path / "slip_for_tests.py").write_text("from crewq import no_such_name")
     (tmp_path / "wrong_for_tests.py").write_text("from crewq import Agent\nAgent(rol='x')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -63,7 +76,10 @@ def test_a_name_leads_to_a_crew(module: str, name: str) -> None:
         ("lacking_for_tests:crew", "its module imports 'no_such_package'"),
         ("slip_for_tests:crew", "cannot import name 'no_such_name'"),
         ("broken_for_tests:crew", "SyntaxError"),
+        ("raising_for_tests:crew", "ZeroDivisionError: division by zero ("),
+        ("raising_for_tests:crew", "raising_for_tests.py, line 2)."),
         ("crews_for_tests:crw", "It has these crews: crew."),
+        ("project_for_tests:crew", "It has these crews: Mine."),
         ("crews_for_tests:number", "an object of type int"),
         ("crews_for_tests:made_of", "missing a required argument: 'x'"),
         ("crews_for_tests:Picky", "missing a required argument: 'x'"),

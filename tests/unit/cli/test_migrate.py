@@ -31,7 +31,7 @@ class LatestAi:
     def researcher(self) -> Agent:
         return Agent(
             config=self.agents_config["researcher"],
-            multimodal=True,
+            a2a=True,
             tools=[SerperDevTool()],
             cache=True,
             function_calling_llm=None,
@@ -133,7 +133,7 @@ def test_what_moves_is_there(module: str) -> None:
 
 def test_fields_that_crewq_lacks_are_listed() -> None:
     found = list(in_module(ast.parse(CREW)))
-    assert [(left.line, left.what) for left in found] == [(18, "Agent(multimodal=...)"), (26, "Crew(share_crew=...)")]
+    assert [(left.line, left.what) for left in found] == [(18, "Agent(a2a=...)"), (26, "Crew(share_crew=...)")]
     aliased = "import crewai\nfrom crewai import Task as T\nT(agnet=1)\ncrewai.LLM(callbacks=[f])\nLLM(stream=False)"
     listed = [(left.line, left.what) for left in in_module(ast.parse(aliased))]
     assert listed == [(3, "Task(agnet=...)"), (4, "LLM(callbacks=...)")]
@@ -182,9 +182,9 @@ def test_methods_that_crewq_lacks_are_listed() -> None:
 
 
 def test_entries_that_crewq_lacks_are_listed() -> None:
-    agents = "clerk:\n  role: r\n  multimodal: true\n  embedder:\nother:\n  gaol: g\n"
+    agents = "clerk:\n  role: r\n  a2a: true\n  embedder:\nother:\n  gaol: g\n"
     found = list(in_entries(Path("agents.yaml"), agents))
-    assert [(left.line, left.what) for left in found] == [(3, "clerk: multimodal"), (6, "other: gaol")]
+    assert [(left.line, left.what) for left in found] == [(3, "clerk: a2a"), (6, "other: gaol")]
     assert list(in_entries(Path("tasks.yaml"), "do:\n  description: d\n  callbacks: [note]\n")) == []
     assert [left.line for left in in_entries(Path("tasks.yaml"), "do:\n  description: {a} b\n")] == [2]
 
@@ -210,7 +210,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "src/latest_ai/latin.py").write_bytes(
         "# coding: latin-1\r\nfrom crewai import Task  # é\r\n".encode("latin-1")
     )
-    (tmp_path / "src/latest_ai/config/agents.yaml").write_text("researcher:\n  role: r\n  multimodal: true\n")
+    (tmp_path / "src/latest_ai/config/agents.yaml").write_text("researcher:\n  role: r\n  a2a: true\n")
     (tmp_path / "src/latest_ai/broken.py").write_text("def (:\n")
     return tmp_path
 
@@ -220,9 +220,9 @@ def test_the_difference_is_shown_before_anything_is_changed(project: Path) -> No
     assert done.exit_code == 0
     assert "\n-from crewai import Agent, Crew, Process, Task\n" in done.stdout
     assert "\n+from crewq import Agent, Crew, Process, Task\n" in done.stdout
-    assert f"{project}/src/latest_ai/crew.py:18: Agent(multimodal=...): give the agent a tool" in done.stdout
+    assert f"{project}/src/latest_ai/crew.py:18: Agent(a2a=...): give the agent a tool" in done.stdout
     assert "crew.py:7: from crewai_tools import SerperDevTool: " in done.stdout
-    assert "agents.yaml:3: researcher: multimodal: " in done.stdout
+    assert "agents.yaml:3: researcher: a2a: " in done.stdout
     assert "broken.py:1: the whole file: it cannot be read: invalid syntax" in done.stdout
     assert done.stdout.endswith("Change 2 files? [y/N]: n\n")
     assert (project / "src/latest_ai/crew.py").read_text() == CREW

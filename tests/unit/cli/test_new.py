@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -19,15 +20,41 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "package"), [("demo_crew", "demo_crew"), ("My-Crew 2", "my_crew_2")])
+@pytest.mark.parametrize(("name", "package"), [("demo_crew", "demo_crew"), ("My-Crew 2", "my_crew_2"), ("x", "x")])
 def test_a_name_makes_a_package(folder: Path, name: str, package: str) -> None:
     assert package_of(name) == package
 
 
-@pytest.mark.parametrize("name", ["json", "pytest", "crewq", "tests", "2fast", "class", "a/b", "../up", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "json",
+        "pytest",
+        "crewq",
+        "tests",
+        "2fast",
+        "class",
+        "a/b",
+        "../up",
+        "",
+        " ",
+        "_",
+        "my-",
+        "naïve",
+        "x" * 300,
+        "new\nline",
+    ],
+)
 def test_a_name_that_cannot_be_one_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(click.BadParameter):
         package_of(name)
+
+
+def test_a_name_with_a_space_is_one_that_an_index_takes(folder: Path) -> None:
+    done = CliRunner().invoke(main, ["new", "My Crew"])
+    assert "cd 'My Crew'" in done.stdout
+    project = tomllib.loads((folder / "My Crew" / "pyproject.toml").read_text())["project"]
+    assert (project["name"], project["scripts"]) == ("My-Crew", {"My-Crew": "my_crew.main:run"})
 
 
 def test_a_project_is_made(folder: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_file_that_is_not_right(folder: Folder, agents: str, said: str) -> Non
     [
         ("role: r\n  goal: g", r"^Trip\.guide: Agent\(backstory=\.\.\.\) is not valid: Field required"),
         ("role: r\n  gaol: g", r"^Trip\.guide: Agent has no field 'gaol'\. Did you mean 'goal'\?"),
-        ("role: r\n  multimodal: true", r"^Trip\.guide: Agent\(multimodal=True\) is CrewAI's"),
+        ("role: r\n  a2a: true", r"^Trip\.guide: Agent\(a2a=True\) is CrewAI's"),
     ],
 )
 def test_a_field_that_is_not_right(folder: Folder, fields: str, said: str) -> None:
