@@ -9,7 +9,7 @@ from typing import Any
 
 from crewq import errors
 from crewq.crew import Crew
-from crewq.project.marks import PROJECT, is_marked, marked
+from crewq.project.marks import PROJECT, crew, is_marked, marked
 from crewq.references import is_module_name
 
 EXAMPLE = "Write it as module:name, for example: crewq run my_project.crews:analysis_crew"
@@ -65,7 +65,7 @@ def _attribute(name: str, module: Any, attribute: str) -> Any:
     found = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
-    if found is None:
+    if found is None or found is crew:  # a project's module has the decorator itself under that name
         crews = ", ".join(other for other, value in vars(module).items() if _is_crew(value))
         advice = f"It has these crews: {crews}." if crews else "It has no crew at its top level."
         raise errors.CrewUnloadable(name=name, reason=f"the module has no {attribute!r}.", advice=advice)

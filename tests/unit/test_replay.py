@@ -28,6 +28,7 @@ class Studio:
         self.producer: Any = SimpleNamespace(
             store=world.store,
             settings=world.settings,
+            accept=world.store.runs.create,
             publish=lambda spec, jobs, priority: self.published.extend(jobs),
         )
 

@@ -51,12 +51,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "broken_for_tests.py").write_text("def (:")
     (tmp_path / "lacking_for_tests.py").write_text("import no_such_package")
     (tmp_path / "raising_for_tests.py").write_text("x = 1\nx / 0")
-    (tmp_path / "project_for_tests.py").write_text(PROJECT)
+    (tmp_path / "classes_for_tests.py").write_text(PROJECT)
     (tmp_path / "slip_for_tests.py").write_text("from crewq import no_such_name")
     (tmp_path / "wrong_for_tests.py").write_text("from crewq import Agent\nAgent(rol='x')")
     monkeypatch.syspath_prepend(tmp_path)
     yield "crews_for_tests"
-    sys.modules.pop("crews_for_tests", None)
+    for name in ("crews_for_tests", "classes_for_tests"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", ["crew", "made", "Project", "project", "project.crew"])
@@ -79,7 +80,7 @@ def test_a_name_leads_to_a_crew(module: str, name: str) -> None:
         ("raising_for_tests:crew", "ZeroDivisionError: division by zero ("),
         ("raising_for_tests:crew", "raising_for_tests.py, line 2)."),
         ("crews_for_tests:crw", "It has these crews: crew."),
-        ("project_for_tests:crew", "It has these crews: Mine."),
+        ("classes_for_tests:crew", "It has these crews: Mine."),
         ("crews_for_tests:number", "an object of type int"),
         ("crews_for_tests:made_of", "missing a required argument: 'x'"),
         ("crews_for_tests:Picky", "missing a required argument: 'x'"),
