@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         return
     for name, module in modules.items():
         print(f"{name:<12} {(module.__doc__ or '').splitlines()[0]}")
-    print(f"{'all':<12} B1 to B9, one after the other: some ten minutes")
+    print(f"{'all':<12} B1 to B9, one after the other: some ten minutes, and twenty where the peers are installed")
 
 
 def _modules() -> dict[str, ModuleType]:

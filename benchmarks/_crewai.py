@@ -1,14 +1,17 @@
-"""The same crew on CrewAI, in one process, as its documentation has it. Run by an interpreter that has CrewAI, without crewq:
-`python benchmarks/_crewai.py ITEMS`, in the environment that a stage has set; prints seconds of wall and of processor."""
+"""The same crew on CrewAI, in one process, as its documentation has it: with `kickoff_for_each`, or `akickoff_for_each`.
+
+Run by an interpreter that has CrewAI, without crewq: `python -m benchmarks._crewai sync|async`.
+"""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import sys
-import time
 
 from crewai import LLM, Agent, Crew, Task  # type: ignore[import-not-found]
+
+from benchmarks._serve import serve
 
 
 def three_tasks() -> Crew:
@@ -22,13 +25,15 @@ def three_tasks() -> Crew:
     return Crew(agents=[writer], tasks=tasks)
 
 
-def main(items: int) -> None:
-    """Warm up, then do it."""
-    crew = three_tasks()
-    crew.kickoff({"topic": "warm"})
-    began, cpu = time.perf_counter(), time.process_time()
-    crew.kickoff_for_each([{"topic": str(at)} for at in range(items)])
-    print("\n" + json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}))
+def in_turn(items: int) -> list[object]:
+    """One run after another."""
+    return list(three_tasks().kickoff_for_each([{"topic": str(at)} for at in range(items)]))
 
 
-main(int(sys.argv[1]))
+def at_once(items: int) -> list[object]:
+    """All at once, as far as CrewAI can."""
+    return list(asyncio.run(three_tasks().akickoff_for_each([{"topic": str(at)} for at in range(items)])))
+
+
+if __name__ == "__main__":
+    serve(at_once if sys.argv[1] == "async" else in_turn)

@@ -52,6 +52,11 @@ def plain(name: str, what: str, value: float, unit: str, **numbers: float) -> Ro
     return Row(name, what, _said(value, unit), numbers={"value": value, **numbers})
 
 
+def absent(name: str, what: str, peer: str) -> Row:
+    """A figure for which something is not there."""
+    return Row(name, what, f"{peer} is not installed")
+
+
 def _said(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f}{unit if unit in ('x', '%') else ' ' + unit}"

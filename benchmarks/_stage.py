@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 from celery import Celery
@@ -43,6 +45,7 @@ class Stage:
             OPENAI_API_KEY="benchmark",
             BENCH_MODEL=MODEL,
             BENCH_MODEL_URL=self.model_url,
+            BENCH_FOLDER=str(self.ledger.parent),
             LITELLM_LOCAL_MODEL_COST_MAP="True",
             PYTHONPATH=str(ROOT),
         )
@@ -58,8 +61,29 @@ class Stage:
 
     def commands(self) -> dict[str, int]:
         """How often each command of Redis was used so far, by clients and by scripts."""
-        found: Any = self.client().info("commandstats")
+        with self.client() as client:
+            found: Any = client.info("commandstats")
         return {name.removeprefix("cmdstat_"): int(about["calls"]) for name, about in found.items()}
+
+    def asked_by_workers(self, work: Callable[[], object]) -> Counter[str]:
+        """What others than this process ask Redis while it does some work. A script is one command, whatever it does."""
+        mark = uuid4().hex
+        asked: Counter[str] = Counter()
+        with self.client() as client, client.monitor() as monitor:
+            work()
+            client.echo(mark)
+            ports = own_ports()
+            while mark not in (heard := monitor.next_command())["command"]:
+                if heard["client_type"] == "tcp" and int(heard["client_port"]) not in ports:
+                    asked[heard["command"].partition(" ")[0].lower()] += 1
+        return asked
+
+
+def own_ports() -> set[int]:
+    """The ports of this process's connections over TCP."""
+    sockets = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(one[1].rpartition(":")[2], 16) for one in fields if f"socket:[{one[9]}]" in sockets}
 
 
 @contextmanager
@@ -107,18 +131,36 @@ class Process:
 
     @property
     def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        fields = self._file("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Seconds of processor time so far, with that of all its children."""
+        return sum(_ticks(pid) for pid in _family(self.popen.pid)) / TICKS
 
     @property
     def megabytes(self) -> float:
         """Memory of its own."""
-        lines = self._file("status").splitlines()
+        lines = Path(f"/proc/{self.popen.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
-    def _file(self, name: str) -> str:
-        return Path(f"/proc/{self.popen.pid}/{name}").read_text()
+
+def _family(pid: int) -> list[int]:
+    """A process, and all that descend from it."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parents[int(folder.name)] = int(_stat(int(folder.name))[1])
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family
+
+
+def _ticks(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[11]) + int(fields[12])
+
+
+def _stat(pid: int) -> list[str]:
+    """What `man proc_pid_stat` lists, from the state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _wait_for_ping(name: str) -> None:

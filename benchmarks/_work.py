@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +13,8 @@ from celery import Celery, chain
 from celery.canvas import Signature
 
 from benchmarks._crews import three_tasks
-from benchmarks._stage import seconds_of
+from benchmarks._peers import Spent
+from benchmarks._stage import Process, seconds_of
 
 PATIENCE = 600.0  # seconds
 
@@ -21,14 +24,29 @@ def crewq_runs(items: int) -> None:
     three_tasks().kickoff_for_each([{"topic": str(at)} for at in range(items)])
 
 
+def crewq_spent(workers: Sequence[Process], items: int) -> Spent:
+    """What that takes of the processor too, of the workers and of this process, which submits and awaits."""
+    before, own = sum(worker.cpu for worker in workers), time.process_time()
+    seconds = seconds_of(lambda: crewq_runs(items))
+    cpu = sum(worker.cpu for worker in workers) - before + time.process_time() - own
+    return Spent(seconds, cpu, first=seconds)
+
+
 def bare_chains(items: int) -> None:
     """The same calls as Celery chains, each job of which is given what the one before it said."""
-    _chains("bare", items)
+    deque(_chains("bare", items), maxlen=0)
+
+
+def bare_spent(items: int) -> Spent:
+    """Seconds of that, to its end and to the first result."""
+    began = time.perf_counter()
+    ends = [time.perf_counter() - began for _ in _chains("bare", items)]
+    return Spent(seconds=ends[-1], cpu=0.0, first=ends[0])
 
 
 def forgetful_chains(items: int) -> None:
     """The same with crewq's agent and pool, but without store, journal, events and leases."""
-    _chains("forgetful", items)
+    deque(_chains("forgetful", items), maxlen=0)
 
 
 def bare_job() -> None:
@@ -36,13 +54,13 @@ def bare_job() -> None:
     _ask("bare", "", "step 2").apply_async().get(timeout=PATIENCE)
 
 
-def _chains(queue: str, items: int) -> None:
+def _chains(queue: str, items: int) -> Iterator[object]:
     sent = [
         chain(_ask(queue, "", f"topic {at}"), _ask(queue, "step 1"), _ask(queue, "step 2")).apply_async()
         for at in range(items)
     ]
     for result in sent:
-        result.get(timeout=PATIENCE)
+        yield result.get(timeout=PATIENCE)
 
 
 def _ask(queue: str, *arguments: str) -> Signature[Any]:

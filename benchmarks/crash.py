@@ -1,9 +1,13 @@
 """A worker is killed in the third of four tasks: calls made, and seconds until the work goes on.
 
-The same crew and the same model server three times: on crewq, on Celery with one job per kickoff, and on Celery with one
-job per task (a chain), both with `acks_late` and `reject_on_worker_lost`. Two workers are up, and the one that has the third
-task is killed with all its children, as by a node that is lost. A message that was not acknowledged comes back after the
+The same crew and the same model server each time: on crewq, on Celery with one job per kickoff, and on Celery with one job
+per task (a chain), both with `acks_late` and `reject_on_worker_lost`. Two workers are up, and the one that has the third task
+is killed with all its children, as by a node that is lost. A message that was not acknowledged comes back after the
 visibility timeout, an hour by default: that is waited for only so long, and then shown with a short one.
+
+Where they are installed (`./run bench peers`), also as a pipeline of dramatiq, whose dead worker's messages come back some
+time after a minute without its heartbeat, and as a workflow of DBOS, which goes on in the next process that is started. Both
+have a new process as soon as theirs is dead.
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks._peers import DBOS, DRAMATIQ, Peer, begin, kill, order
 from crewq import LLM, Agent, Crew, Run, Task
 from crewq.producer import disconnect
 from crewq.server import join
@@ -29,18 +34,20 @@ ROOT = Path(__file__).parents[1]
 LATENCY = 1.0  # seconds that an answer takes
 BOUND = 30.0  # seconds that are waited for something to come back
 SHORT = 5  # seconds of visibility timeout, for those who choose one
-VISIBILITY = 3600  # Celery's default
+VISIBILITY = 3600  # seconds: Celery's default
+HEARTBEAT = 60  # seconds: dramatiq's default
 TASKS = 4
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one way to run the crew. `back` is None if it did not come back within the bound."""
+    """What came of one way to run the crew. `back` is None if it did not come back within the bound: `timeout` is why."""
 
     way: str
     calls: int
     back: float | None
     done: float | None
+    timeout: int = VISIBILITY
 
 
 def main(arguments: list[str]) -> None:
@@ -52,14 +59,15 @@ def main(arguments: list[str]) -> None:
         naive(f"… visibility timeout {SHORT} s", "kickoff", visibility=SHORT),
         naive("Celery, one job per task", "chain"),
         naive(f"… visibility timeout {SHORT} s", "chain", visibility=SHORT),
+        *(beside(peer) for peer in (DRAMATIQ, DBOS) if peer.python),
     ]
     print(f"| way | calls (needed: {TASKS}) | goes on after | ends after |\n|---|---|---|---|")
     for result in results:
-        print(f"| {result.way} | {result.calls} | {_seconds(result.back)} | {_seconds(result.done)} |")
+        print(f"| {result.way} | {result.calls} | {_seconds(result.back, result)} | {_seconds(result.done, result)} |")
 
 
-def _seconds(value: float | None) -> str:
-    return f"not within {BOUND:g} s (timeout: {VISIBILITY} s)" if value is None else f"{value:.1f} s"
+def _seconds(value: float | None, result: Result) -> str:
+    return f"not within {BOUND:g} s (timeout: {result.timeout} s)" if value is None else f"{value:.1f} s"
 
 
 # -- crewq ------------------------------------------------------------------------------------------------------------
@@ -114,7 +122,7 @@ SEND = {
 
 
 def _is_last(model: ModelServer) -> bool:
-    return model.ledger[-1].prompt.startswith(f"task {TASKS - 1}")
+    return model.ledger[-1].prompt.startswith((f"task {TASKS - 1}", f"step {TASKS - 1}"))
 
 
 def _holder(workers: list[subprocess.Popen[bytes]], folder: Path) -> subprocess.Popen[bytes]:
@@ -125,7 +133,32 @@ def _holder(workers: list[subprocess.Popen[bytes]], folder: Path) -> subprocess.
     )
 
 
-# -- both -------------------------------------------------------------------------------------------------------------
+# -- the peers --------------------------------------------------------------------------------------------------------
+
+
+def beside(peer: Peer) -> Result:
+    """On one of them: its worker is killed, or the program itself where it has none."""
+    with _server_and_model() as (folder, redis, model), ExitStack() as started:
+        os.environ.update(
+            CREWQ_REDIS_URL=redis,
+            BENCH_MODEL="openai/any",
+            BENCH_MODEL_URL=model.url,
+            BENCH_FOLDER=str(folder),
+            BENCH_TASKS=str(TASKS),
+            OPENAI_API_KEY="none",
+        )
+        program, doomed, replacement = begin(peer, 1, folder / "peer.log", started)
+        order(program, 1)
+        _third_call(model)
+        killed = kill(doomed)
+        replacement()
+        return replace(
+            _outcome(peer.name, model, killed, lambda: model.ledger[-1].ended is not None and _is_last(model)),
+            timeout=HEARTBEAT,
+        )
+
+
+# -- all --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -11,7 +11,7 @@ SLOTS = "50"
 
 def measure(*, full: bool, tiny: bool = False) -> list[Row]:
     """Time both, in turn."""
-    items, repeats = (5, 1) if tiny else (300, 5) if full else (150, 3)
+    items, repeats = (5, 1) if tiny else (300, 5 if full else 3)
     with (
         stage(latency=0.0),
         worker("workers.app", "-c", SLOTS),

@@ -1,6 +1,6 @@
 """B8: what crewq weighs: its import, its installed size, the first result in one process, a worker's start, a slot's memory.
 
-With the interpreter of an environment in which CrewAI is installed in `BENCH_CREWAI_PYTHON`, both are compared.
+Where CrewAI is installed (`./run bench peers`), it is beside it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 from benchmarks._crews import tasks_in_a_row
-from benchmarks._peers import QUIET, crewai_python
-from benchmarks._report import Row, at_most, interleaved, median, plain, ratio
+from benchmarks._peers import CREWAI, QUIET
+from benchmarks._report import Row, absent, at_most, interleaved, median, plain, ratio
+from benchmarks._size import megabytes
 from benchmarks._stage import ROOT, Process, stage, wait_until, worker
 from benchmarks._work import crewq_runs
 
-CREWAI_MEGABYTES = 823.0  # CrewAI 1.15 as it is installed by pip
-SLOTS = 200
+CREWAI_MEGABYTES = 823.0  # CrewAI 1.15 as pip installs it, for where it is not installed
+SLOTS, LATENCY = 200, 8.0
 MADE_OF = "from celery import Celery; import pydantic, redis, asyncio"
 FIRST_RESULT = """
 from crewq import Agent, Crew, Task
@@ -35,8 +33,8 @@ print(Crew(agents=[writer], tasks=[Task(description="Say", expected_output="A wo
 def measure(*, full: bool, tiny: bool = False) -> list[Row]:
     """Look at all of it."""
     repeats = 1 if tiny else 15 if full else 7
-    rows = [_import(repeats), *_against_crewai(repeats), _installed(), _first_result(1 if tiny else 3)]
-    return rows if tiny else [*rows, *_worker(SLOTS)]
+    rows = [_import(repeats), _against_crewai(repeats), _installed(), _first_result(1 if tiny else 3)]
+    return [*rows, *(_worker(4, 0.5) if tiny else _worker(SLOTS, LATENCY))]
 
 
 # -- the package ------------------------------------------------------------------------------------------------------
@@ -48,13 +46,16 @@ def _import(repeats: int) -> Row:
     return plain("B8", "import crewq, against Celery, pydantic, redis and asyncio", ratio(ours, theirs), "x", **numbers)
 
 
-def _against_crewai(repeats: int) -> list[Row]:
-    if not (python := crewai_python()):
-        return []
-    _seconds("import crewai", python)  # which writes its bytecode
-    ours, theirs = interleaved(repeats, lambda: _seconds("import crewq"), lambda: _seconds("import crewai", python))
+def _against_crewai(repeats: int) -> Row:
+    what = "import crewq, against import crewai"
+    if not (python := CREWAI.python):
+        return absent("B8", what, CREWAI.name)
+    _seconds("import crewai", str(python))  # which writes its bytecode
+    ours, theirs = interleaved(
+        repeats, lambda: _seconds("import crewq"), lambda: _seconds("import crewai", str(python))
+    )
     numbers = {"crewq ms": 1000 * median(ours), "CrewAI ms": 1000 * median(theirs)}
-    return [at_most("B8", "import crewq, against import crewai", ratio(ours, theirs), 0.25, **numbers)]
+    return at_most("B8", what, ratio(ours, theirs), 0.25, **numbers)
 
 
 def _seconds(statement: str, python: str = sys.executable) -> float:
@@ -68,39 +69,16 @@ def _seconds(statement: str, python: str = sys.executable) -> float:
 
 
 def _installed() -> Row:
-    size = sum(_megabytes(name) for name in _closure("crewq"))
-    return at_most(
-        "B8",
-        "installed, with all that it needs",
-        size / CREWAI_MEGABYTES,
-        0.4,
-        **{"crewq MB": size, "CrewAI MB": CREWAI_MEGABYTES},
-    )
+    ours, theirs = megabytes("crewq"), _crewai_megabytes()
+    numbers = {"crewq MB": ours, "CrewAI MB": theirs}
+    return at_most("B8", "installed, with all that it needs, against CrewAI", ours / theirs, 0.4, **numbers)
 
 
-def _closure(root: str) -> set[str]:
-    """A distribution and all that it requires, here."""
-    found: set[str] = set()
-    left = [(root, frozenset[str]())]
-    while left:
-        name, extras = left.pop()
-        if name in found and not extras:
-            continue
-        try:
-            wanted = [Requirement(line) for line in requires(name) or ()]
-        except PackageNotFoundError:
-            continue
-        found.add(name)
-        for one in wanted:
-            applies = one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in (extras or {""}))
-            if applies and one.name.lower() not in found:
-                left.append((one.name.lower(), frozenset(one.extras)))
-    return found
-
-
-def _megabytes(name: str) -> float:
-    paths = (Path(str(file.locate())) for file in distribution(name).files or ())
-    return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+def _crewai_megabytes() -> float:
+    if not (python := CREWAI.python):
+        return CREWAI_MEGABYTES
+    command = [str(python), "-m", "benchmarks._size", "crewai"]
+    return float(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def _first_result(repeats: int) -> Row:
@@ -128,8 +106,8 @@ def _seconds_of_process(command: list[str], folder: str, environ: dict[str, str]
 # -- a worker ---------------------------------------------------------------------------------------------------------
 
 
-def _worker(slots: int) -> list[Row]:
-    with stage(latency=8.0, counted=True) as found, worker("workers.app", "-c", str(slots)) as process:
+def _worker(slots: int, latency: float) -> list[Row]:
+    with stage(latency, counted=True) as found, worker("workers.app", "-c", str(slots)) as process:
         crewq_runs(1)  # warm: what is loaded once
         idle = process.megabytes
         calls = found.calls()

@@ -1,80 +1,60 @@
 """B3: many runs of three tasks through one worker process, against bare Celery chains with the same litellm calls.
 
-With the interpreter of an environment in which CrewAI is installed in `BENCH_CREWAI_PYTHON`, against that, too.
+Then with one worker process a core, against those peers that are installed (`./run bench peers`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from benchmarks._peers import crewai_python, crewai_runs
-from benchmarks._report import Row, at_least, at_most, interleaved, median, ratio
-from benchmarks._stage import Process, Stage, seconds_of, stage, worker
-from benchmarks._work import bare_chains, crewq_runs, timed
+from benchmarks._peers import CREWAI, CREWAI_ON_CELERY, DBOS, DRAMATIQ, Peer, Spent, at_work
+from benchmarks._report import Row, absent, at_least, at_most, interleaved, median, plain, ratio
+from benchmarks._stage import Process, stage, worker
+from benchmarks._work import bare_chains, crewq_runs, crewq_spent, timed
 
-SLOTS = "50"
+SLOTS = 50
 TASKS = 3  # of each run
+OF_A_TASK = "commands of workers to Redis for a task with one call"
+PEERS = (CREWAI, CREWAI_ON_CELERY, DRAMATIQ, DBOS)
 
 
 def measure(*, full: bool, tiny: bool = False) -> list[Row]:
     """Time many runs, in turn, and count what they cost."""
-    items, repeats = (5, 1) if tiny else (300, 5) if full else (200, 3)
-    rows = _against_bare_celery(items, repeats)
-    return [*rows, *_against_crewai(items // 2, repeats)] if crewai_python() else rows
+    items, repeats = (5, 1) if tiny else (300, 5 if full else 3)
+    return [*_against_bare_celery(items, repeats), *_against_peers(items, repeats)]
+
+
+# -- one worker process -----------------------------------------------------------------------------------------------
 
 
 def _against_bare_celery(items: int, repeats: int) -> list[Row]:
     with (
         stage(latency=0.0) as found,
-        worker("workers.app", "-c", SLOTS) as ours,
-        worker("benchmarks._bare", "-P", "threads", "-c", SLOTS, name="bare") as theirs,
+        worker("workers.app", "-c", str(SLOTS)) as ours,
+        worker("benchmarks._bare", "-P", "threads", "-c", str(SLOTS), name="bare") as theirs,
     ):
-        interleaved(1, timed(crewq_runs, min(items, 20)), timed(bare_chains, min(items, 20)))
+        few = min(items, 20)
+        interleaved(1, timed(crewq_runs, few), timed(bare_chains, few))
         pairs = interleaved(repeats, timed(crewq_runs, items), timed(bare_chains, items))
-        scripts = _commands_a_task(found, items, "evalsha")
         costs = interleaved(
             repeats, lambda: _cpu_of(ours, crewq_runs, items), lambda: _cpu_of(theirs, bare_chains, items)
         )
+        some = min(items, 100)
+        asked = [found.asked_by_workers(lambda work=work: work(some)) for work in (crewq_runs, bare_chains)]
     rates = [TASKS * items / median(seconds) for seconds in pairs]
     cpu = [1000 * median(seconds) / (TASKS * items) for seconds in costs]
+    commands = [one.total() / (TASKS * some) for one in asked]
+    scripts = asked[0]["evalsha"] / (TASKS * some)
     numbers = {"crewq a s": rates[0], "bare a s": rates[1]}
     spent = {"crewq ms": cpu[0], "bare ms": cpu[1]}
+    counted = {"crewq": commands[0], "bare": commands[1]}
     return [
         at_least("B3", "tasks a second, against bare Celery", ratio(pairs[1], pairs[0]), 0.8, **numbers),
         at_most("B3", "CPU of the worker, against bare Celery", ratio(*costs), 1.25, **spent),
-        at_most("B3", "scripts of crewq's at Redis for a task with one call", scripts, 8, "scripts"),
-    ]
-
-
-def _against_crewai(items: int, repeats: int) -> list[Row]:
-    processes = os.cpu_count() or 1
-    with stage(latency=0.0), ExitStack() as workers:
-        ours = [
-            workers.enter_context(worker("workers.app", "-c", str(int(SLOTS) // processes), name=f"crewq{at}"))
-            for at in range(processes)
-        ]
-        crewq_runs(20)
-        pairs = []
-        for _ in range(repeats):
-            before = sum(process.cpu for process in ours)
-            wall = seconds_of(lambda: crewq_runs(items))
-            pairs.append((wall, sum(process.cpu for process in ours) - before, crewai_runs(items)))
-    faster = ratio([theirs.seconds for _, _, theirs in pairs], [wall for wall, _, _ in pairs])
-    cheaper = ratio([cpu for _, cpu, _ in pairs], [theirs.cpu for _, _, theirs in pairs])
-    millis = 1000 / (TASKS * items)
-    spent = {
-        "crewq ms": millis * median([cpu for _, cpu, _ in pairs]),
-        "CrewAI ms": millis * median([theirs.cpu for _, _, theirs in pairs]),
-    }
-    rates = {
-        "crewq a s": TASKS * items / median([wall for wall, _, _ in pairs]),
-        "CrewAI a s": TASKS * items / median([theirs.seconds for _, _, theirs in pairs]),
-    }
-    return [
-        at_least("B3", f"tasks a second on {processes} processes, against CrewAI", faster, 3, **rates),
-        at_most("B3", "CPU for a task, against CrewAI", cheaper, 0.5, **spent),
+        at_most("B3", f"{OF_A_TASK}, beyond bare Celery's", commands[0] - commands[1], 8, "commands", **counted),
+        at_most("B3", f"{OF_A_TASK}: scripts of crewq's own", scripts, 8, "scripts"),
     ]
 
 
@@ -84,7 +64,55 @@ def _cpu_of(process: Process, work: Callable[[int], None], items: int) -> float:
     return process.cpu - before
 
 
-def _commands_a_task(found: Stage, items: int, command: str) -> float:
-    before = found.commands().get(command, 0)
-    crewq_runs(items)
-    return (found.commands()[command] - before) / (TASKS * items)
+# -- one worker process a core ----------------------------------------------------------------------------------------
+
+
+def _against_peers(items: int, repeats: int) -> list[Row]:
+    processes = os.cpu_count() or 1
+    rows: list[Row] = []
+    with stage(latency=0.0), ExitStack() as workers:
+        ours = [
+            workers.enter_context(worker("workers.app", "-c", str(SLOTS // processes), name=f"crewq{at}"))
+            for at in range(processes)
+        ]
+        crewq_runs(min(items, 20))
+        for peer in PEERS:
+            if peer.python:
+                pairs = _pairs(peer, ours, items, repeats)
+                rows += [_rate(peer, pairs, items), _cost(peer, pairs, items)]
+            else:
+                rows += [absent("B3", _rate_of(peer), peer.name), absent("B3", _cost_of(peer), peer.name)]
+    return rows
+
+
+def _pairs(peer: Peer, ours: Sequence[Process], items: int, repeats: int) -> list[tuple[Spent, Spent]]:
+    with at_work(peer, processes=len(ours), slots=SLOTS) as runs:
+        runs(min(items, 20))  # warm
+        return [(crewq_spent(ours, items), runs(items)) for _ in range(repeats)]
+
+
+def _rate(peer: Peer, pairs: Sequence[tuple[Spent, Spent]], items: int) -> Row:
+    ours, theirs = [our.seconds for our, _ in pairs], [their.seconds for _, their in pairs]
+    numbers = {"crewq a s": TASKS * items / median(ours), "peer a s": TASKS * items / median(theirs)}
+    faster = ratio(theirs, ours)
+    if peer is CREWAI:
+        return at_least("B3", _rate_of(peer), faster, 3, **numbers)
+    return plain("B3", _rate_of(peer), faster, "x", **numbers)
+
+
+def _rate_of(peer: Peer) -> str:
+    return f"tasks a second, a worker process a core, against {peer.name}"
+
+
+def _cost(peer: Peer, pairs: Sequence[tuple[Spent, Spent]], items: int) -> Row:
+    ours, theirs = [our.cpu for our, _ in pairs], [their.cpu for _, their in pairs]
+    millis = 1000 / (TASKS * items)
+    numbers = {"crewq ms": millis * median(ours), "peer ms": millis * median(theirs)}
+    cheaper = ratio(ours, theirs)
+    if peer is CREWAI:
+        return at_most("B3", _cost_of(peer), cheaper, 0.5, **numbers)
+    return plain("B3", _cost_of(peer), cheaper, "x", **numbers)
+
+
+def _cost_of(peer: Peer) -> str:
+    return f"CPU for a task, of workers and producer, against {peer.name}"
