@@ -1,15 +1,20 @@
-"""B5: batches of 100 to 50,000 items: the time and the memory of Redis that each item takes stay flat."""
+"""B5: batches of 100 to 50,000 items: the time and the memory of Redis that each takes stay flat; and long inputs."""
 
 from __future__ import annotations
 
+import random
+import string
 import time
+from collections.abc import Mapping
+from functools import partial
 
 from benchmarks._crews import three_tasks
-from benchmarks._report import Row, at_most
+from benchmarks._report import Row, at_most, plain
 from benchmarks._stage import Stage, stage
 
 SIZES = (100, 1_000, 10_000)
 FLAT = 1.1  # within 10 %
+LONG = 200_000  # characters of a document that is an input
 
 
 def measure(*, full: bool, tiny: bool = False) -> list[Row]:
@@ -18,27 +23,45 @@ def measure(*, full: bool, tiny: bool = False) -> list[Row]:
     with stage(latency=0.0) as found:
         _batch(found, 50)  # what there is once: scripts, indexes, the crew
         figures = {size: _batch(found, size) for size in sizes}
+        shared = _batch(found, sizes[0], document=_document(0))[1]
+        own = _batch(found, sizes[0], each=True)[1]
     small, large = sizes[0], sizes[-1]
     millis = {f"{size} items ms": 1000 * seconds for size, (seconds, _) in figures.items()}
-    bytes_ = {f"{size} items kB": memory / 1024 for size, (_, memory) in figures.items()}
+    bytes_ = {f"{size} items bytes": memory for size, (_, memory) in figures.items()}
+    time_grows, memory_grows = (figures[large][at] / figures[small][at] for at in (0, 1))
     return [
-        at_most(
-            "B5", f"time of an item, {large:,} against {small:,}", figures[large][0] / figures[small][0], FLAT, **millis
-        ),
-        at_most(
-            "B5",
-            f"Redis memory of an item, {large:,} against {small:,}",
-            figures[large][1] / figures[small][1],
-            FLAT,
-            **bytes_,
-        ),
+        at_most("B5", f"time of an item, {large:,} against {small:,}", time_grows, FLAT, **millis),
+        at_most("B5", f"Redis memory of an item, {large:,} against {small:,}", memory_grows, FLAT, **bytes_),
+        plain("B5", f"Redis memory of an item of {large:,}: a run of three tasks", figures[large][1], "bytes"),
+        plain("B5", f"the same with an input of {LONG:,} characters that all {small:,} have", shared, "bytes"),
+        plain("B5", f"the same with such an input of its own, of {small:,}", own, "bytes"),
     ]
 
 
-def _batch(found: Stage, size: int) -> tuple[float, float]:
-    """Seconds and bytes for each item."""
+def _batch(found: Stage, size: int, document: str = "", *, each: bool = False) -> tuple[float, float]:
+    """Seconds and bytes for each item.
+
+    Args:
+        found: the servers.
+        size: how many items.
+        document: an input that all of them have.
+        each: whether each has one of its own.
+    """
     client = found.client()
     before, began = int(client.info("memory")["used_memory"]), time.perf_counter()
-    three_tasks().kickoff_for_each_async({"topic": str(at)} for at in range(size))
+    three_tasks().kickoff_for_each_async(map(partial(_item, document, each), range(size)))
     seconds = time.perf_counter() - began
     return seconds / size, (int(client.info("memory")["used_memory"]) - before) / size
+
+
+def _item(document: str, each: bool, at: int) -> Mapping[str, str]:
+    text = _document(at) if each else document
+    return {"topic": str(at)} | ({"document": text} if text else {})
+
+
+def _document(seed: int) -> str:
+    """Words that are about as easily compressed as prose."""
+    letters = random.Random(seed)
+    words = ["".join(letters.choices(string.ascii_lowercase, k=letters.randint(2, 9))) for _ in range(2_000)]
+    text = " ".join(letters.choices(words, k=LONG // 5))
+    return text[:LONG]

@@ -26,12 +26,11 @@ from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken
 from crewq.narration import Narration
 from crewq.outputs import TaskOutput
 from crewq.spool import Answer
-from crewq.store import Call, Job, Journal
+from crewq.store import FAILED, Call, Job, Journal
 from crewq.tools import BaseTool
 
 Result = TypeVar("Result")
 ASK_AGAIN = 0.5  # seconds
-FAILED = "\x15"  # begins what is kept of a tool that raised: ASCII's "not acknowledged", which no text begins with
 
 
 class NoLongerOurs(BaseException):

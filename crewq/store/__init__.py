@@ -13,7 +13,7 @@ from crewq.store.audit import Action, Audit
 from crewq.store.batches import Batches
 from crewq.store.connection import ANSWER_WITHIN, CLIENT_PATIENCE, Ends
 from crewq.store.export import export_run
-from crewq.store.journal import Call, Finding, Journal
+from crewq.store.journal import FAILED, Call, Finding, Journal
 from crewq.store.limits import Charge, Demand, Limits, Objection, Turn
 from crewq.store.listing import Listing, Span
 from crewq.store.metrics import BOUNDS, METERS, Lane, Meter, Metrics, Reading, Series
@@ -126,6 +126,7 @@ def _ends_of(client: redis.Redis, run: str, batch: str) -> tuple[str | None, str
 
 __all__ = [
     "BOUNDS",
+    "FAILED",
     "MAY_BE_LOST",
     "METERS",
     "NO_BUDGET",

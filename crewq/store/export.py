@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from crewq.store.journal import FINISHED
+from crewq.store.places import of_journal, opened
 from crewq.store.records import Fields, pairs, readable
 from crewq.store.runs import Runs
 from crewq.store.verbs import Verbs
@@ -23,8 +25,7 @@ def export_run(verbs: Verbs, run: str) -> dict[str, Any]:
     """
     runs = Runs(verbs)
     record = runs.read(run)
-    about, *tasks = (dict(pairs(flat)) for flat in verbs.read_run(run=run))
-    journal = verbs.do(lambda client: client.hgetall(verbs.keys.journal(run)))
+    ((about, *tasks),) = opened(verbs.vault, [(run, [dict(pairs(flat)) for flat in verbs.read_run(run=run)])])
     events = runs.events(run, "0-0", count=ALL_EVENTS)
     crew = runs.spec(record.spec)
     with readable(f"run:{run}"):
@@ -34,7 +35,7 @@ def export_run(verbs: Verbs, run: str) -> dict[str, Any]:
             "crew": crew.model_dump(mode="json", exclude_defaults=True),
             "run": _parsed(about),
             "tasks": [_parsed(task) for task in tasks],
-            "journal": [_entry(name, value) for name, value in sorted(journal.items()) if not name.startswith(SHARED)],
+            "journal": [_entry(name, *told) for name, told in sorted(_journal(verbs, run).items())],
             "events": [event.model_dump(mode="json", exclude={"run"}) for event in events],
         }
 
@@ -43,11 +44,21 @@ def _parsed(fields: Fields) -> dict[str, Any]:
     return {name: json.loads(value) if name in JSON_FIELDS else value for name, value in fields.items()}
 
 
-def _entry(name: str, value: str) -> dict[str, Any]:
+def _journal(verbs: Verbs, run: str) -> dict[str, tuple[str, str]]:
+    """Each call, what became of it, and its answer or its attempt."""
+    kept: Fields = verbs.do(lambda client: client.hgetall(verbs.keys.journal(run)))
+    calls = {name: value for name, value in kept.items() if not name.startswith(SHARED)}
+    answers = {name: value.removeprefix(FINISHED) for name, value in calls.items() if value.startswith(FINISHED)}
+    texts = verbs.vault.open_all([(of_journal(run, name), sealed) for name, sealed in answers.items()])
+    others = {name: value.split(" ", 1) for name, value in calls.items() if name not in answers}
+    found = {name: (state, attempt) for name, (state, attempt) in others.items()}
+    return found | {name: ("finished", text) for name, text in zip(answers, texts, strict=True)}
+
+
+def _entry(name: str, state: str, rest: str) -> dict[str, Any]:
     task, kind, digest, ordinal = name.split(":", 3)
-    state, _, rest = value.partition(" ")
     entry: dict[str, Any] = {"task": int(task), "kind": kind, "digest": digest, "ordinal": int(ordinal), "state": state}
-    return entry | ({"attempt": int(rest)} if state in ("started", "failed") else {"answer": rest})
+    return entry | ({"answer": rest} if state == "finished" else {"attempt": int(rest)})
 
 
 __all__ = ["export_run"]

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crewq.store.orders import Job
+from crewq.store.places import of_call
+from crewq.store.vault import Parcel
 from crewq.store.verbs import Verbs
 
 FINISHED = "finished "  # stands before the answer of a call that has one
+FAILED = "\x15"  # begins what is kept of a tool that raised: ASCII's "not acknowledged", which no text begins with
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Journal:
                 "restore_call", [call.job.run, call.job.index, call.attempt, call.id, call.kind, call.name]
             )
             return Finding("go", slowed=answer == ["1"])
-        return Finding(word, *answer)  # type: ignore[arg-type]
+        return Finding(word, *(self._open(call, one) for one in answer))  # type: ignore[arg-type]
 
     def tell(self, call: Call, agent: str, piece: str, offset: int, tool: str = "") -> None:
         """Append a piece of the answer to the run's events, while the call's attempt owns the task.
@@ -98,6 +101,7 @@ class Journal:
 
     def finish(self, call: Call, answer: str, *, usage: str = "", seconds: float) -> str:
         """Write an answer down; answers the one that stands, which is an earlier one if there was one."""
+        parcel = Parcel()
         word, *earlier = self._verbs.finish_call(
             run=call.job.run,
             index=call.job.index,
@@ -105,11 +109,13 @@ class Journal:
             call=call.id,
             kind=call.kind,
             name=call.name,
-            answer=answer,
+            answer=parcel.seal(answer),
+            failed=int(answer.startswith(FAILED)),
             usage=usage,
             seconds=round(seconds, 4),
+            blobs=parcel.blobs,
         )
-        return earlier[0] if word == "answer" else answer
+        return self._open(call, earlier[0]) if word == "answer" else answer
 
     def fail(self, call: Call) -> None:
         """Note that a call ended without an answer: whoever makes it again repeats nothing that was in flight."""
@@ -124,13 +130,17 @@ class Journal:
 
     def share(self, job: Job, shared: str, result: str) -> None:
         """Let the calls of all tasks of a job's run that have `shared` in common have this result."""
-        self._verbs.share_result(run=job.run, shared=shared, result=result)
+        parcel = Parcel()
+        self._verbs.share_result(run=job.run, shared=shared, result=parcel.seal(result), blobs=parcel.blobs)
 
     def find(self, call: Call) -> str | None:
         """The answer of a call, if there is one; nothing is noted."""
         journal, field = self._verbs.keys.journal(call.job.run), f"{call.job.index}:{call.id}"
         found: str | None = self._verbs.do(lambda client: client.hget(journal, field))
-        return found.removeprefix(FINISHED) if found and found.startswith(FINISHED) else None
+        return self._open(call, found.removeprefix(FINISHED)) if found and found.startswith(FINISHED) else None
+
+    def _open(self, call: Call, sealed: str) -> str:
+        return self._verbs.vault.open(of_call(call.job.run, call.job.index, call.id), sealed)
 
 
-__all__ = ["Call", "Finding", "Journal"]
+__all__ = ["FAILED", "FINISHED", "Call", "Finding", "Journal"]

@@ -10,6 +10,8 @@ its keys in one atomic step, also on a Redis Cluster.
 | run:<id>:task:<index>    | hash   | a task of it: state, attempt, owner, output, error | with its run                   |
 | run:<id>:journal         | hash   | every model and tool call, by digest and ordinal   | with its run                   |
 | run:<id>:events          | stream | what happened, one terminal event                  | with its run                   |
+| run:<id>:blobs           | set    | the digests of its long texts                      | with its run                   |
+| blob:<digest>            | hash   | a text over 32 kB, compressed, and how many runs have it | with the last of them    |
 | run:<id>:reserved        | hash   | what its calls under way may cost, under a budget  | with its run                   |
 | batch:<id>               | hash   | counters of a batch, its budget, what it has used  | renewed as its runs end        |
 | batch:<id>:runs          | list   | its runs in the order of the inputs                | with its batch                 |
@@ -81,6 +83,9 @@ class Keys:
 
     def journal(self, run: str) -> str:
         return f"{self.prefix}run:{run}:journal"
+
+    def blob(self, digest: str) -> str:
+        return f"{self.prefix}blob:{digest}"
 
     def events(self, run: str) -> str:
         return f"{self.prefix}run:{run}:events"

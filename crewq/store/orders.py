@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -11,7 +11,9 @@ from typing import Any, Final, Literal
 from crewq import errors
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
+from crewq.store.places import of_run, of_task
 from crewq.store.records import json_object, readable
+from crewq.store.vault import Parcel
 from crewq.terms import DEFAULT_TENANT, Priority, Terms
 
 MOST_TASKS: Final = 1_000_000  # of a run, beyond which no position is looked for
@@ -89,6 +91,10 @@ class Job:
         return f"{self.run}|{self.index}"
 
 
+def _as_it_is(where: str, text: str) -> str:  # noqa: ARG001 - what a vault does, of a text that is none of its own
+    return text
+
+
 @dataclass(frozen=True)
 class Claim:
     """The answer to `start`: `word` says whether the task is this worker's to work on; the rest is there if it is."""
@@ -106,7 +112,8 @@ class Claim:
     ready: tuple[Job, ...] = ()  # of other runs, to be published, as there is room for them now
     trace: str = ""  # as in the order
     outputs: dict[int, str] = field(default_factory=dict)
-    where: str = ""
+    run: str = ""
+    open: Callable[[str, str], str] = field(default=_as_it_is, repr=False)  # a text, from its place and what is there
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -115,8 +122,9 @@ class Claim:
         Raises:
             RecordBroken: they are none.
         """
-        with readable(self.where):
-            return json_object(self.inputs_text)
+        text = self.open(of_run(self.run, "inputs"), self.inputs_text)
+        with readable(f"run:{self.run}"):
+            return json_object(text)
 
     @cached_property
     def context(self) -> dict[int, TaskOutput]:
@@ -125,8 +133,9 @@ class Claim:
         Raises:
             RecordBroken: one is none.
         """
-        with readable(self.where):
-            return {at: TaskOutput.model_validate_json(text) for at, text in self.outputs.items()}
+        texts = {at: self.open(of_task(self.run, at, "output"), sealed) for at, sealed in self.outputs.items()}
+        with readable(f"run:{self.run}"):
+            return {at: TaskOutput.model_validate_json(text) for at, text in texts.items()}
 
 
 @dataclass(frozen=True)
@@ -160,8 +169,8 @@ class Head:
     priority: Priority = "normal"
 
 
-def document(order: Order, runs: Sequence[NewRun]) -> str:
-    """The one JSON text in which `create_runs` is told of runs."""
+def document(order: Order, runs: Sequence[NewRun], parcel: Parcel) -> str:
+    """The one JSON text in which `create_runs` is told of runs; their long texts are in the parcel."""
     spec_json = order.spec.to_json()
     return json.dumps(
         {
@@ -192,12 +201,12 @@ def document(order: Order, runs: Sequence[NewRun]) -> str:
             "runs": [
                 {
                     "id": run.id,
-                    "inputs": json.dumps(run.inputs, ensure_ascii=False),
+                    "inputs": parcel.seal(json.dumps(run.inputs, ensure_ascii=False)),
                     "item": run.item,
                     "key": run.key,
                     "fingerprint": run.fingerprint,
                     "task_ids": run.task_ids,
-                    "outputs": {str(at): output for at, output in run.outputs.items()},
+                    "outputs": {str(at): parcel.seal(output) for at, output in run.outputs.items()},
                 }
                 for run in runs
             ],

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from crewq import errors
 from crewq.budgets import Budget
-from crewq.events import Event, from_stream
 from crewq.outputs import TaskOutput
 from crewq.spec import CrewSpec
-from crewq.states import RunState
 from crewq.store.keys import UNFINISHED
 from crewq.store.limits import Demand
+from crewq.store.looks import Looks
 from crewq.store.money import NO_BUDGET, raised, spent_already
-from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, Order, document
-from crewq.store.records import RunRecord, json_object, pairs, readable
-from crewq.store.verbs import Verbs
-
-FOUND = 10  # ids at most that a beginning is said to name
-PAGE = 200  # ids read at a time in search of those
+from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, Order, document
+from crewq.store.records import pairs
+from crewq.store.vault import Parcel
 
 
-class Runs:
-    """Runs and their tasks."""
-
-    def __init__(self, verbs: Verbs) -> None:
-        self._verbs = verbs
+class Runs(Looks):
+    """Runs and their tasks, and all that may become of them."""
 
     # -- a producer ----------------------------------------------------------------------------------------
 
@@ -38,7 +30,9 @@ class Runs:
         Raises:
             KeyReused: an idempotency key names a run of another crew or with other inputs.
         """
-        answers = self._verbs.create_runs(document=document(order, runs))
+        parcel = Parcel()
+        text = document(order, runs, parcel)
+        answers = self._verbs.create_runs(document=text, blobs=parcel.blobs)
         return [_accepted(run.key, run.fingerprint, answer) for run, answer in zip(runs, answers, strict=True)]
 
     def cancel(self, run: str) -> tuple[bool, tuple[Job, ...]]:
@@ -101,7 +95,11 @@ class Runs:
             UnknownId: there is no such run.
             NotNow: the task does not ask that (any more).
         """
-        word, *rest = self._verbs.answer_person(run=job.run, index=job.index, call=question, answer=answer)
+        parcel = Parcel()
+        sealed = parcel.seal(answer)
+        word, *rest = self._verbs.answer_person(
+            run=job.run, index=job.index, call=question, answer=sealed, blobs=parcel.blobs
+        )
         if word == "gone":
             raise errors.UnknownId(kind="run", id=job.run, where=self._verbs.where)
         if word == "stale":
@@ -161,35 +159,39 @@ class Runs:
             _jobs(ready.split()),
             trace,
             {int(at): output for at, output in pairs(context) if output},
-            where=f"run:{job.run}",
+            job.run,
+            self._verbs.vault.open,
         )
 
     def complete(
         self, job: Job, attempt: int, output: TaskOutput, messages: Sequence[Any] = (), *, skipped: bool = False
     ) -> Ending:
         """Record a task's output, once: only the latest attempt may."""
-        return _ending(
-            self._verbs.complete_task(
-                run=job.run,
-                index=job.index,
-                attempt=attempt,
-                state="skipped" if skipped else "completed",
-                output=output.model_dump_json(exclude_defaults=True),
-                messages=json.dumps(list(messages), ensure_ascii=False),
-            )
+        parcel = Parcel()
+        ending = self._verbs.complete_task(
+            run=job.run,
+            index=job.index,
+            attempt=attempt,
+            state="skipped" if skipped else "completed",
+            output=parcel.seal(output.model_dump_json(exclude_defaults=True)),
+            messages=parcel.seal(json.dumps(list(messages), ensure_ascii=False)),
+            blobs=parcel.blobs,
         )
+        return _ending(ending)
 
     def fail(self, job: Job, attempt: int, error: errors.CrewqError, traceback: str = "") -> Ending:
         """Record that a task failed for good; with the worker's traceback, where code broke."""
-        return _ending(
-            self._verbs.fail_task(
-                run=job.run,
-                index=job.index,
-                attempt=attempt,
-                problem=json.dumps(error.record(), ensure_ascii=False),
-                traceback=traceback,
-            )
+        parcel = Parcel()
+        ending = self._verbs.fail_task(
+            run=job.run,
+            index=job.index,
+            attempt=attempt,
+            kind=type(error).__name__,
+            problem=parcel.seal(json.dumps(error.record(), ensure_ascii=False)),
+            traceback=parcel.seal(traceback),
+            blobs=parcel.blobs,
         )
+        return _ending(ending)
 
     def requeue(self, job: Job, attempt: int, reason: str, *, delay: float = 0.0, counts: bool = False) -> bool:
         """Give a task back, to be claimed again in `delay` seconds; `counts` towards the agent's max_retry_limit."""
@@ -221,14 +223,16 @@ class Runs:
     ) -> bool:
         """Set a task aside until a person decides: about a call that is in doubt; with a `draft`, about its answer; or about
         a budget that is spent: the `run`'s, the `batch`'s, or the `tenant`'s, which has a new one on the next day."""
+        parcel = Parcel()
         paused = self._verbs.pause_task(
             run=job.run,
             index=job.index,
             attempt=attempt,
             reason=reason,
             call=call,
-            draft=draft.model_dump_json(exclude_defaults=True) if draft else "",
+            draft=parcel.seal(draft.model_dump_json(exclude_defaults=True)) if draft else "",
             budget=budget,
+            blobs=parcel.blobs,
         )
         return paused[0] == "recorded"
 
@@ -258,74 +262,9 @@ class Runs:
         """A worker leaves."""
         self._verbs.note_worker(worker=worker, about="")
 
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """The workers seen in the last minute, and what they say of themselves."""
-        name = self._verbs.keys.named("workers:about")
-        found: dict[str, str] = self._verbs.do(lambda client: client.hgetall(name))
-        with readable("workers:about"):
-            return {worker: json_object(about) for worker, about in found.items()}
-
     def note_delivery(self, lane: str, sent_ms: int) -> None:
         """A probe came through its lane."""
         self._verbs.note_delivery(lane=lane, sent_ms=sent_ms)
-
-    def said(self, run: str) -> None:
-        """The Celery result of a run is written."""
-        self._verbs.do(lambda client: client.zrem(self._verbs.keys.named("unsaid"), run))
-
-    # -- whoever looks -------------------------------------------------------------------------------------
-
-    def read(self, run: str) -> RunRecord:
-        """A run and its tasks at one moment.
-
-        Raises:
-            UnknownId: there is no such run.
-        """
-        hashes = self._verbs.read_run(run=run)
-        if not hashes:
-            raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
-        return RunRecord.read(run, [dict(pairs(flat)) for flat in hashes])
-
-    def overview(self, runs: Sequence[str]) -> list[RunRecord]:
-        """Those of these runs that are still there, without their tasks: one round trip for all."""
-
-        def command(client: Any) -> Any:
-            pipeline = client.pipeline(transaction=False)
-            for run in runs:
-                pipeline.hgetall(self._verbs.keys.run(run))
-            return pipeline.execute()
-
-        found = zip(runs, self._verbs.do(command), strict=True)
-        return [RunRecord.read(run, [fields]) for run, fields in found if fields]
-
-    def waiting(self) -> dict[str, int]:
-        """How many tasks wait for a worker, by lane."""
-        keys = self._verbs.keys
-        lanes = sorted(self._verbs.do(lambda client: client.smembers(keys.named("lanes"))))
-        return {lane: self._verbs.do(partial(_cardinality, keys.named(f"ready:{lane}"))) for lane in lanes}
-
-    def state(self, run: str) -> str | None:
-        """The state of a run, or None where there is no such run."""
-        found: str | None = self._verbs.do(lambda client: client.hget(self._verbs.keys.run(run), "state"))
-        return found
-
-    def standing(self, run: str) -> tuple[RunState, int] | None:
-        """The state of a run and how many tasks it has, or None where there is no such run."""
-        state, tasks = self._verbs.do(lambda client: client.hmget(self._verbs.keys.run(run), "state", "tasks"))
-        with readable(f"run:{run}"):
-            return (RunState(state), int(tasks)) if state else None
-
-    def heads(self, runs: Sequence[str]) -> list[Head]:
-        """The crew, the batch and the priority of each of these runs that is still there."""
-
-        def command(client: Any) -> Any:
-            pipeline = client.pipeline(transaction=False)
-            for run in runs:
-                pipeline.hmget(self._verbs.keys.run(run), "spec", "batch", "priority")
-            return pipeline.execute()
-
-        found = zip(runs, self._verbs.do(command), strict=True)
-        return [Head(run, spec, batch or "", priority or "normal") for run, (spec, batch, priority) in found if spec]
 
     def warn(self, job: Job, reason: str) -> None:
         """Note beside a task that something about it went wrong, such as a callback. Its state is not touched."""
@@ -333,48 +272,9 @@ class Runs:
         # Not for a run that is gone: a stream of its own would stay for ever.
         self._verbs.do(lambda client: client.xadd(self._verbs.keys.events(job.run), fields, nomkstream=True))
 
-    def spec(self, digest: str) -> CrewSpec:
-        """The crew stored under its digest.
-
-        Raises:
-            UnknownId: it is not there.
-            SpecTooNew, RecordBroken: it cannot be read by this version.
-        """
-        text = self._verbs.do(lambda client: client.get(self._verbs.keys.spec(digest)))
-        if text is None:
-            raise errors.UnknownId(kind="crew", id=digest, where=self._verbs.where)
-        return CrewSpec.from_json(text, where=f"spec:{digest}")
-
-    def latest(self, count: int, offset: int = 0) -> list[str]:
-        """The ids of the runs created last, the newest first."""
-        found: list[str] = self._verbs.do(
-            lambda client: client.zrevrange(self._verbs.keys.named("runs"), offset, offset + count - 1)
-        )
-        return found
-
-    def find(self, prefix: str, kinds: Sequence[str] = ("run", "task", "batch")) -> list[tuple[str, str, Job | None]]:
-        """What the ids that begin with `prefix` name: (id, kind, job), a job for a task only. At most ten."""
-        found: list[tuple[str, str, Job | None]] = []
-        after, end = f"[{prefix.lower()}", f"[{prefix.lower()}\xff"
-        while len(found) < FOUND and (members := self._ids(after, end)):
-            parts = (member.split("|") for member in members)
-            found += [(name, kind, Job(run, int(at)) if at else None) for name, kind, run, at in parts if kind in kinds]
-            after = f"({members[-1]}"
-        return found[:FOUND]
-
-    def _ids(self, after: str, end: str) -> list[str]:
-        ids = self._verbs.keys.named("ids")
-        members: list[str] = self._verbs.do(lambda client: client.zrangebylex(ids, after, end, start=0, num=PAGE))
-        return members
-
-    def events(self, run: str, after: str, *, wait: float = 0.0, count: int = 200) -> list[Event]:
-        """The next events of a run after the one of that id, waiting up to `wait` seconds for the first."""
-        entries = self._verbs.read_stream(self._verbs.keys.events(run), after, wait, count)
-        return [from_stream(run, entry, fields) for entry, fields in entries]
-
-
-def _cardinality(key: str, client: Any) -> Any:
-    return client.zcard(key)
+    def said(self, run: str) -> None:
+        """The Celery result of a run is written."""
+        self._verbs.do(lambda client: client.zrem(self._verbs.keys.named("unsaid"), run))
 
 
 def _accepted(key: str, fingerprint: str, answer: str) -> str:

@@ -62,8 +62,8 @@ def arguments_of(name: str) -> list[str]:
 
 
 def assemble(name: str, config: Mapping[str, int]) -> str:
-    """The whole script: the tables that the prelude goes by, the prelude and the lines that it lets runs go from, what the
-    verb uses, the arguments, the verb."""
+    """The whole script: the tables that the prelude goes by, the prelude, what it stands on and the lines that it lets runs go
+    from, what the verb uses, the arguments, the verb."""
     arguments = "\n".join(f"local {argument} = ARGV[{at}]" for at, argument in enumerate(arguments_of(name), start=2))
     tables = "\n".join(
         (
@@ -74,7 +74,7 @@ def assemble(name: str, config: Mapping[str, int]) -> str:
         )
     )
     used = (source_of(part) for part in USES.findall(source_of(name)))
-    shared = (source_of("_metrics"), source_of("_prelude"), source_of("_lines"))
+    shared = (source_of(part) for part in ("_metrics", "_blobs", "_prelude", "_lines"))
     return "\n".join((tables, *shared, *used, arguments, source_of(name)))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from crewq.settings import Settings
 from crewq.store.connection import Connection
 from crewq.store.scripts import verb
+from crewq.store.vault import Vault
 
 
 class Verbs(Connection):
@@ -16,8 +18,12 @@ class Verbs(Connection):
         StoreUnreachable, StoreFull: Redis did not come back within the connection's patience.
     """
 
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(settings, **options)
+        self.vault = Vault(self.keys, self.do)
+
     @verb
-    def create_runs(self, *, document: str) -> list[str]: ...
+    def create_runs(self, *, document: str, blobs: bytes) -> list[str]: ...
 
     @verb
     def create_batch(self, *, batch: str, crew: str, key: str, fingerprint: str, terms: str) -> str: ...
@@ -41,11 +47,13 @@ class Verbs(Connection):
 
     @verb
     def complete_task(
-        self, *, run: str, index: int, attempt: int, state: str, output: str, messages: str
+        self, *, run: str, index: int, attempt: int, state: str, output: str, messages: str, blobs: bytes
     ) -> list[str]: ...
 
     @verb
-    def fail_task(self, *, run: str, index: int, attempt: int, problem: str, traceback: str) -> list[str]: ...
+    def fail_task(
+        self, *, run: str, index: int, attempt: int, kind: str, problem: str, traceback: str, blobs: bytes
+    ) -> list[str]: ...
 
     @verb
     def requeue_task(
@@ -80,8 +88,10 @@ class Verbs(Connection):
         kind: str,
         name: str,
         answer: str,
+        failed: int,
         usage: str,
         seconds: float,
+        blobs: bytes,
     ) -> list[str]: ...
 
     @verb
@@ -91,7 +101,7 @@ class Verbs(Connection):
     def fail_call(self, *, run: str, index: int, attempt: int, call: str, kind: str, name: str) -> list[str]: ...
 
     @verb
-    def share_result(self, *, run: str, shared: str, result: str) -> int: ...
+    def share_result(self, *, run: str, shared: str, result: str, blobs: bytes) -> int: ...
 
     @verb
     def tell_call(
@@ -100,11 +110,11 @@ class Verbs(Connection):
 
     @verb
     def pause_task(
-        self, *, run: str, index: int, attempt: int, reason: str, call: str, draft: str, budget: str
+        self, *, run: str, index: int, attempt: int, reason: str, call: str, draft: str, budget: str, blobs: bytes
     ) -> list[str]: ...
 
     @verb
-    def answer_person(self, *, run: str, index: int, call: str, answer: str) -> list[str]: ...
+    def answer_person(self, *, run: str, index: int, call: str, answer: str, blobs: bytes) -> list[str]: ...
 
     @verb
     def resume_run(self, *, run: str, decision: str, spec: str, max_cost: str, max_tokens: str) -> list[str]: ...

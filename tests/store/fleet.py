@@ -11,10 +11,13 @@ from crewq import errors
 from crewq.plan import new_tasks, next_in_chain
 from crewq.spec import CrewSpec
 from crewq.store import Call, Job
+from crewq.store.keys import UNFINISHED
+from crewq.store.vault import LONG
 from tests.store.world import GRACE, LEASE, MAX_ATTEMPTS, TERMINAL, World, output
 
 ENDED = ("completed", "failed", "cancelled")
 CALLS = 2  # that each task makes
+PADDING = " and so on" * (LONG // 10)  # makes a text a long one, which has a blob
 
 
 @dataclass
@@ -167,14 +170,14 @@ class Fleet:
     def finish_call(self, worker: Worker) -> None:
         assert worker.asking is not None
         about = (worker.job, worker.asking.id)
-        given = f"{worker.asking.id} of {worker.attempt}"
+        given = f"{worker.asking.id} of {worker.attempt}" + PADDING * (worker.done % 2)
         stands = self.world.store.journal.finish(worker.asking, given, usage='{"total_tokens": 1}', seconds=0.1)
         assert stands == self.seen.answers.setdefault(about, given)
         worker.asking = None
         worker.done += 1
 
     def complete(self, worker: Worker) -> None:
-        text = f"by {worker.attempt}"
+        text = f"by {worker.attempt}" + PADDING * (worker.job.index % 2)
         ending = self.world.runs.complete(worker.job, worker.attempt, output(text))
         self.workers.remove(worker)
         assert ending.word in ("recorded", "refused")
@@ -284,3 +287,13 @@ class Fleet:
         left = ["leases", "due", *(f"ready:{lane}" for lane in self.lanes), "line:crewq"]
         assert [name for name in left if self.world.client.zcard(prefix + name)] == []
         assert self.world.immortal() == []
+
+    def check_blobs(self) -> None:
+        """Each long text counts the runs that have it, and none is left when all runs are forgotten."""
+        client = self.world.client
+        held = Counter(digest for run in self.runs for digest in client.smembers(f"{{t}}:run:{run}:blobs"))
+        counted = {key.rpartition(":")[2]: int(client.hget(key, "runs")) for key in client.scan_iter("{t}:blob:*")}
+        assert counted == held
+        self.world.clock.forward(UNFINISHED + 1)
+        self.world.sweep()
+        assert [key for key in self.world.all_keys() if "blob" in key] == []

@@ -113,7 +113,7 @@ def test_times_that_are_none(text: str) -> None:
 
 
 def test_what_a_task_stands_on_is_read_when_the_task_can_fail_for_it() -> None:
-    claim = Claim("yours", inputs_text="[", outputs={0: "["}, where="run:id")
+    claim = Claim("yours", inputs_text="[", outputs={0: "["}, run="id")
     with pytest.raises(errors.RecordBroken, match="run:id"):
         _ = claim.inputs
     with pytest.raises(errors.RecordBroken, match="run:id"):

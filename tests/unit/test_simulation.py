@@ -163,6 +163,7 @@ class Luck(RuleBasedStateMachine):
         self.fleet.live_to_the_end()
         self.fleet.check_end()
         assert {self.fleet.state(run) for run in self.fleet.runs} <= set(ENDED)
+        self.fleet.check_blobs()
 
 
 def test_whatever_happens_every_run_ends_and_nothing_is_paid_twice() -> None:

@@ -69,7 +69,9 @@ local function keep_run(run, seconds)
   keep(key .. ':journal', seconds + NET)
   keep(key .. ':events', seconds + NET)
   keep(key .. ':reserved', seconds + NET)
-  for index = 0, tonumber(redis.call('HGET', key, 'tasks')) - 1 do keep(task_key(run, index), seconds + NET) end
+  local about = redis.call('HMGET', key, 'tasks', 'blobs')
+  if about[2] then keep_blobs(key, seconds + NET) end
+  for index = 0, tonumber(about[1]) - 1 do keep(task_key(run, index), seconds + NET) end
 end
 
 -- The one who gives a task to the workers: it stands in its lane until a worker claims it, and whoever calls this
@@ -117,7 +119,9 @@ end
 -- Forgets a run and everything that was kept of it.
 local function drop_run(run)
   local key = run_key(run)
-  for index = 0, tonumber(redis.call('HGET', key, 'tasks') or '0') - 1 do
+  local about = redis.call('HMGET', key, 'tasks', 'blobs')
+  if about[2] then let_go_of_blobs(key) end
+  for index = 0, tonumber(about[1] or '0') - 1 do
     local id = redis.call('HGET', task_key(run, index), 'id')
     if id then redis.call('ZREM', P .. 'ids', id .. '|task|' .. member(run, index)) end
     redis.call('DEL', task_key(run, index))

@@ -1,6 +1,7 @@
 -- answer_person: writes down what a person says of a task's answer; the task goes back to the workers, which hear it.
--- args: run index call answer
+-- args: run index call answer blobs
 --   call      the question, as the journal names it: only the one that is open is answered
+--   blobs     of the answer, if it is long
 -- returns {"answered", "run|index" to publish}, {"stale"} it is not asked (any more), or {"gone"} there is no such run
 
 local key = task_key(run, index)
@@ -9,7 +10,7 @@ if not about[1] then return {'gone'} end
 if about[1] ~= 'paused' or about[2] ~= call then return {'stale'} end
 
 local journal = run_key(run) .. ':journal'
-redis.call('HSET', journal, text(index) .. ':' .. call, 'finished ' .. answer)
+redis.call('HSET', journal, text(index) .. ':' .. call, 'finished ' .. hold(run_key(run), answer, blobs))
 keep(journal, redis.call('TTL', run_key(run)))
 redis.call('HDEL', key, 'asked', 'asked_at', 'draft', 'paused_for')
 

@@ -1,7 +1,8 @@
 -- complete_task: records a task's output once, wakes what stood on it, and ends the run after the last one.
--- args: run index attempt state output messages
+-- args: run index attempt state output messages blobs
 --   attempt   the fence: only the latest claim may record
 --   state     completed or skipped
+--   blobs     the long ones of its texts
 -- returns {"recorded" | "again" | "refused", run state, "run|index" to publish, ...}
 
 local key = task_key(run, index)
@@ -17,7 +18,7 @@ if not owns(run, index, attempt) then
   return answer(mine and 'again' or 'refused')
 end
 
-redis.call('HSET', key, 'output', output, 'messages', messages)
+redis.call('HSET', key, 'output', hold(run_key(run), output, blobs), 'messages', hold(run_key(run), messages, blobs))
 end_task(run, index, state)
 event(run, 'task_' .. state, 'task', text(index), 'attempt', attempt)
 if not redis.call('HGET', run_key(run), 'error') then wake(run, index, ready) end

@@ -1,9 +1,10 @@
 -- create_runs: accepts runs of one crew, with all their tasks and ids; opens them unless the batch holds them back.
--- args: document
+-- args: document blobs
 --   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, schedule, trace, terms,
 --             tasks: [{name, key, needs, wakes, context, lane, kept}], where kept is the parent's index or null,
 --             where terms is {tenant, priority, max_cost, max_tokens}, as text, and only what differs from the standard,
 --             runs: [{id, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON}}]}
+--   blobs     the long ones of its texts
 -- returns {run, ...} of the ids accepted; one whose key was used before is answered by "<its id>|<its fingerprint>".
 
 local order = cjson.decode(document)
@@ -19,11 +20,11 @@ local function write_task(run, index, task, output)
     local from = task_key(order.parent, task.kept)
     for _, field in ipairs({'output', 'messages', 'ended'}) do
       local value = redis.call('HGET', from, field)
-      if value then redis.call('HSET', key, field, value) end
+      if value then redis.call('HSET', key, field, hold(run_key(run.id), value, blobs)) end
     end
     redis.call('HSET', key, 'kept', '1')
   end
-  if output then redis.call('HSET', key, 'output', output, 'ended', text(NOW), 'edited', '1') end
+  if output then redis.call('HSET', key, 'output', hold(run_key(run.id), output, blobs), 'ended', text(NOW), 'edited', '1') end
   redis.call('ZADD', P .. 'ids', 0, run.task_ids[index + 1] .. '|task|' .. member(run.id, index))
   return state
 end
@@ -38,8 +39,9 @@ end
 local function write_run(run)
   local key = run_key(run.id)
   local left = 0
-  redis.call('HSET', key, 'state', 'queued', 'crew', order.crew, 'spec', order.spec, 'inputs', run.inputs,
-    'tasks', text(#order.tasks), 'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
+  redis.call('HSET', key, 'state', 'queued', 'crew', order.crew, 'spec', order.spec, 'tasks', text(#order.tasks),
+    'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
+  redis.call('HSET', key, 'inputs', hold(key, run.inputs, blobs))
   for field, value in pairs({kickoff = run.key, parent = order.parent, from_task = order.from_task, edited = order.edited,
       schedule = order.schedule, trace = order.trace, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end

@@ -1,10 +1,10 @@
 -- finish_call: writes an answer down. The first one wins, and a stale attempt's answer counts: it was paid for.
 -- uses: _budgets
--- args: run index attempt call kind name answer usage seconds
+-- args: run index attempt call kind name answer failed usage seconds blobs
+--   failed    1: the answer is what a tool that raised had to say
 --   usage     JSON of the tokens and the cost, added to the task's, the run's, the batch's and the day's; empty for a tool
+--   blobs     of the answer, if it is long
 -- returns {"recorded"}, {"answer", JSON} an earlier answer that stands, or {"gone"} the run was deleted
-
-local FAILED = '\21' -- begins what is kept of a tool that raised
 
 local key = run_key(run)
 local field = text(index) .. ':' .. call
@@ -13,7 +13,7 @@ local held = take_back_all(run, run .. '|' .. text(index) .. '|' .. attempt .. '
 local known = redis.call('HGET', key .. ':journal', field)
 if known and string.sub(known, 1, 9) == 'finished ' then return {'answer', string.sub(known, 10)} end
 
-redis.call('HSET', key .. ':journal', field, 'finished ' .. answer)
+redis.call('HSET', key .. ':journal', field, 'finished ' .. hold(key, answer, blobs))
 local left = redis.call('TTL', key)
 if left > 0 then keep(key .. ':journal', left) end
 
@@ -40,7 +40,7 @@ local function add_up(used)
 end
 
 local function meter(used)
-  count_call(kind, name, string.sub(answer, 1, 1) == FAILED and 'failed' or 'answered')
+  count_call(kind, name, failed == '1' and 'failed' or 'answered')
   if kind ~= 'model' then return end
   local model = label(name)
   observe(tonumber(seconds) * 1000, 'model_call_seconds', model)

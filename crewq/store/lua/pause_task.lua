@@ -1,8 +1,9 @@
 -- pause_task: sets a task aside until a person decides; the run is paused once nothing else of it is under way.
--- args: run index attempt reason call draft budget
+-- args: run index attempt reason call draft budget blobs
 --   call      what is to be decided, as the journal names it: a call in doubt, or a question about an answer; empty: nothing
 --   draft     JSON of the answer that a person is asked about; empty: a call is in doubt
 --   budget    which one is spent: run, batch or tenant (that of a day: the run goes on by itself on the next one); else empty
+--   blobs     of the draft, if it is long
 -- returns {"recorded" | "refused"}
 
 if not owns(run, index, attempt) then return {'refused'} end
@@ -15,7 +16,7 @@ redis.call('HSET', key, 'paused_for', reason)
 if draft == '' and call ~= '' then
   redis.call('HSET', key, 'paused_on', call)
 elseif draft ~= '' then
-  redis.call('HSET', key, 'asked', call, 'asked_at', text(NOW), 'draft', draft)
+  redis.call('HSET', key, 'asked', call, 'asked_at', text(NOW), 'draft', hold(run_key(run), draft, blobs))
 end
 if budget == 'tenant' then
   redis.call('ZADD', P .. 'renewals', text((math.floor(NOW / 86400000) + 1) * 86400000), run)

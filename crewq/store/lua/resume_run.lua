@@ -50,8 +50,7 @@ local UNUSABLE = {
 }
 
 local function forget_unusable(index)
-  local problem = redis.call('HGET', task_key(run, index), 'error')
-  for _, kind in ipairs(problem and UNUSABLE[cjson.decode(problem).error] or {}) do
+  for _, kind in ipairs(UNUSABLE[redis.call('HGET', task_key(run, index), 'error_kind') or ''] or {}) do
     local beginning = text(index) .. ':' .. kind
     for _, field in ipairs(redis.call('HKEYS', journal)) do
       if string.sub(field, 1, #beginning) == beginning then redis.call('HDEL', journal, field) end
@@ -77,7 +76,7 @@ for index = 0, tasks - 1 do
     settle_doubt(index)
     if state ~= 'paused' then back = back + 1 end
     move_task(run, index, needs[index] == 0 and 'queued' or 'waiting')
-    redis.call('HDEL', task_key(run, index), 'error', 'traceback', 'ended', 'paused_on', 'paused_for', 'asked', 'asked_at', 'draft')
+    redis.call('HDEL', task_key(run, index), 'error', 'error_kind', 'traceback', 'ended', 'paused_on', 'paused_for', 'asked', 'asked_at', 'draft')
     redis.call('HSET', task_key(run, index), 'needs', text(needs[index]), 'strikes', '0', 'tries', '0')
     if needs[index] == 0 then
       to_front(run, index)
