@@ -138,7 +138,13 @@ BROKEN: list[tuple[str, Callable[[Scene], None], str, str, str]] = [
     ("I1", a_run, "_prelude", "close_run(run, about[2] and 'failed' or 'completed', ready)", "do end"),
     ("I2", a_death_after_an_answer, "begin_call", FINISHED, "if false then"),
     ("I3", a_death_in_a_call, "begin_call", "redis.call('HINCRBY', task_key(run, index), 'repeated', 1)", ""),
-    ("I4", a_run, "complete_task", "'output', output", "'output', '{\"raw\": \"something else\"}'"),
+    (
+        "I4",
+        a_run,
+        "complete_task",
+        "'output', hold(run_key(run), output, blobs)",
+        "'output', '{\"raw\": \"something else\"}'",
+    ),
     ("I5", a_second_task_first, "create_runs", "'queued' or 'waiting')", "'queued' or 'queued')"),
     ("I6", a_zombie_that_records, "complete_task", "if not owns(run, index, attempt) then", "if false then"),
     (
