@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -73,13 +73,13 @@ def _context(crew: CrewSpec, task: TaskSpec, claim: Claim) -> str:
 
 def _first_day(claim: Claim) -> date:
     """The day the run was accepted: a prompt that tells the date is the same in every attempt."""
-    return datetime.fromtimestamp(claim.created_ms / 1000, tz=UTC).date()
+    return claim.created.date()
 
 
 def _time_left(agent: AgentSpec, claim: Claim) -> tuple[float | None, str]:
     left = {"max_execution_time": agent.max_execution_time} if agent.max_execution_time else {}
-    if claim.deadline_ms is not None:
-        left["timeout of the kickoff"] = max(0.0, (claim.deadline_ms - claim.now_ms) / 1000)
+    if claim.seconds_left is not None:
+        left["timeout of the kickoff"] = claim.seconds_left
     if not left:
         return None, ""
     name = min(left, key=lambda limit: left[limit])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -102,9 +103,11 @@ class Claim:
     word: Literal["yours", "done", "busy", "early", "stop", "gone", "wait", "alone"]
     attempt: int = 0
     spec: str = ""
-    inputs_text: str = "{}"  # as it was stored, and so are the outputs: what is wrong with them is the task's failure
-    created_ms: int = 0
-    deadline_ms: int | None = None
+    inputs_text: str = (
+        "{}"  # as stored, like all texts here and the outputs: what is wrong with them is the task's failure
+    )
+    created_text: str = "0"
+    deadline_text: str = ""
     now_ms: int = 0  # by Redis's clock, as all times here
     tries: int = 0  # how often the task failed and was tried again
     tenant: str = DEFAULT_TENANT
@@ -125,6 +128,26 @@ class Claim:
         text = self.open(of_run(self.run, "inputs"), self.inputs_text)
         with readable(f"run:{self.run}"):
             return json_object(text)
+
+    @cached_property
+    def created(self) -> datetime:
+        """When the run was accepted.
+
+        Raises:
+            RecordBroken: it holds no time.
+        """
+        with readable(self.where):
+            return datetime.fromtimestamp(int(self.created_text) / 1000, tz=UTC)
+
+    @cached_property
+    def seconds_left(self) -> float | None:
+        """Until the deadline of the run; None: it has none.
+
+        Raises:
+            RecordBroken: it holds no time.
+        """
+        with readable(self.where):
+            return max(0.0, (int(self.deadline_text) - self.now_ms) / 1000) if self.deadline_text else None
 
     @cached_property
     def context(self) -> dict[int, TaskOutput]:

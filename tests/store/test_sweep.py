@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,20 @@ def test_a_probe_that_comes_through_shows_what_was_lost(world: World) -> None:
     assert found.jobs == (Job(run, 0),)
     assert world.sweep().jobs == ()  # its new message is given time
     assert world.claim(run).word == "yours"
+
+
+@pytest.mark.parametrize("forged", [10**15, 10**30, "nan", "inf", "soon", ""])
+def test_a_probe_that_somebody_else_wrote_tells_nothing_of_the_time_to_come(world: World, forged: Any) -> None:
+    world.accept(ONE)
+    world.clock.forward(GRACE)
+    ((lane, _sent),) = world.sweep().probes
+    world.runs.note_delivery(lane, forged)
+    later = world.accept(ONE)
+    world.clock.forward(GRACE + 1)
+    found = world.sweep()
+    assert Job(later, 0) not in found.jobs
+    world.runs.note_delivery(lane, world.clock.ms)
+    assert Job(later, 0) in world.sweep().jobs, "what is true moves the mark as ever"
 
 
 def test_a_later_message_that_is_delivered_shows_what_was_lost(world: World) -> None:

@@ -21,8 +21,22 @@ def test_a_claim_has_all_that_the_work_needs(world: World) -> None:
     claim = world.claim(run, 3)
     assert (claim.word, claim.attempt, claim.tries, claim.spec) == ("yours", 1, 0, DIAMOND.digest())
     assert {at: given.raw for at, given in claim.context.items()} == {1: "out 1", 2: "out 2"}
-    assert claim.deadline_ms == claim.created_ms + 60_000
-    assert claim.now_ms == world.clock.ms
+    assert claim.created.timestamp() * 1000 == claim.now_ms == world.clock.ms
+    assert claim.seconds_left == 60
+
+
+@pytest.mark.parametrize("forged", ["soon", "nan", "-1e300", "9" * 30, ""])
+def test_a_time_that_is_none_is_the_failure_of_its_task(world: World, forged: str) -> None:
+    """The run ends all the same, and sweeps go on."""
+    run = world.accept(ONE, deadline=60.0)
+    world.client.hset(f"{{t}}:run:{run}", mapping={"created": forged, "deadline": "soon"})
+    claim = world.claim(run)
+    for time in ("created", "seconds_left"):
+        with pytest.raises(errors.RecordBroken, match=f"run:{run}"):
+            getattr(claim, time)
+    world.runs.fail(Job(run, 0), claim.attempt, errors.RecordBroken(where=f"run:{run}", reason="it holds no time."))
+    assert world.client.hget(f"{{t}}:run:{run}", "state") == "failed"
+    assert world.sweep().jobs == ()
 
 
 def test_the_same_claim_is_answered_the_same(world: World) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -19,7 +20,8 @@ import pytest
 import yaml
 
 from crewq.cli import main
-from crewq.exporter import GAUGES, PREFIX
+from crewq.exporter import GAUGES, StoreCollector
+from crewq.store import Reading
 from tests.pages import ROOT, blocks
 
 K8S = ROOT / "workers" / "k8s"
@@ -45,14 +47,6 @@ SCALED_OBJECT = {
                     "additionalProperties": False,
                     "properties": {
                         "horizontalPodAutoscalerConfig": {"type": "object"},
-                        "scalingModifiers": {
-                            "type": "object",
-                            "additionalProperties": False,
-                            "properties": {
-                                **{key: {"type": "string"} for key in ("formula", "target", "activationTarget")},
-                                "metricType": {"enum": ["AverageValue", "Value"]},
-                            },
-                        },
                     },
                 },
                 "triggers": {
@@ -64,6 +58,7 @@ SCALED_OBJECT = {
                         "properties": {
                             "type": {"const": "metrics-api"},
                             "name": {"type": "string"},
+                            "metricType": {"enum": ["AverageValue", "Value"]},
                             "metadata": {
                                 "type": "object",
                                 "additionalProperties": False,
@@ -92,15 +87,21 @@ def built(folder: Path) -> list[Any]:
     return objects(done.stdout)
 
 
-BASE = objects(*(file.read_text() for file in sorted((K8S / "base").glob("*.yaml")) if file.stem != "kustomization"))
+FOLDERS = [K8S / "base", *sorted((K8S / "components").iterdir())]
+FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*.yaml")) if file.stem != "kustomization"]
+EVERYTHING = objects(*(file.read_text() for file in FILES))
+BASE = objects(*(file.read_text() for file in FILES if file.parent.name == "base"))
 
 
-def only(kind: str, name: str, among: list[Any] = BASE) -> Any:
+def only(kind: str, name: str, among: list[Any] = EVERYTHING) -> Any:
     (found,) = [one for one in among if (one["kind"], one["metadata"]["name"]) == (kind, name)]
     return found
 
 
 WORKER, METRICS = only("Deployment", "crewq-worker"), only("Deployment", "crewq-metrics")
+BEAT, FLOWER = only("Deployment", "crewq-beat"), only("Deployment", "crewq-flower")
+BESIDE = [METRICS, BEAT, FLOWER]
+SERVED = {"crewq-metrics": METRICS, "crewq-flower": FLOWER}
 
 
 def container(deployment: Any) -> Any:
@@ -125,7 +126,7 @@ def check(found: Any, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("found", BASE, ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
+@pytest.mark.parametrize("found", EVERYTHING, ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
 def test_an_object_is_as_its_schema_says(found: Any, version: str) -> None:
     check(found, version)
 
@@ -142,9 +143,13 @@ def test_the_schemas_refuse_a_slip_of_the_pen() -> None:
 
 
 def test_every_file_is_named_and_every_name_is_a_file() -> None:
-    for folder in (K8S / "base", *(K8S / "overlays").iterdir()):
+    for folder in (*FOLDERS, *(K8S / "overlays").iterdir()):
         about = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        named = {*about["resources"], *(patch["path"] for patch in about.get("patches", ()) if "path" in patch)}
+        named = {
+            *about["resources"],
+            *about.get("components", ()),
+            *(patch["path"] for patch in about.get("patches", ()) if "path" in patch),
+        }
         assert all((folder / name).exists() for name in named)
         assert {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml"} == {
             name for name in named if name.endswith(".yaml")
@@ -155,7 +160,7 @@ def test_every_file_is_named_and_every_name_is_a_file() -> None:
 
 
 def test_a_selector_finds_its_pods_and_a_reference_its_object() -> None:
-    for deployment in (WORKER, METRICS):
+    for deployment in (WORKER, *BESIDE):
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
     name = container(WORKER)["envFrom"][0]["configMapRef"]["name"]
@@ -164,35 +169,43 @@ def test_a_selector_finds_its_pods_and_a_reference_its_object() -> None:
     assert {entry.split("=")[0] for entry in generated["literals"]} == {"CREWQ_REDIS_URL", "CREWQ_REDIS_PASSWORD_FILE"}
     workers = WORKER["spec"]["template"]["metadata"]["labels"].items()
     assert only("PodDisruptionBudget", "crewq-worker")["spec"]["selector"]["matchLabels"].items() <= workers
-    service = only("Service", "crewq-metrics")
-    assert service["spec"]["selector"].items() <= METRICS["spec"]["template"]["metadata"]["labels"].items()
-    assert service["spec"]["ports"][0]["targetPort"] in {port["name"] for port in container(METRICS)["ports"]}
+    for service, pods in SERVED.items():
+        about = only("Service", service)["spec"]
+        assert about.get("type", "ClusterIP") == "ClusterIP"
+        assert about["selector"].items() <= pods["spec"]["template"]["metadata"]["labels"].items()
+        assert about["ports"][0]["targetPort"] in {port["name"] for port in container(pods)["ports"]}
 
 
 def test_workers_are_scaled_by_what_waits_and_what_is_worked_on() -> None:
     scaling = only("ScaledObject", "crewq-worker")["spec"]
     assert scaling["scaleTargetRef"]["name"] == WORKER["metadata"]["name"]
     assert "replicas" not in WORKER["spec"]  # or each `kubectl apply` would set it back
-    triggers = {trigger["name"]: trigger["metadata"] for trigger in scaling["triggers"]}
-    assert set(re.findall(r"\w+", scaling["advanced"]["scalingModifiers"]["formula"])) == triggers.keys()
-    assert {told["valueLocation"] for told in triggers.values()} == {"crewq_tasks_queued", "crewq_tasks_running"}
+    (trigger,) = scaling["triggers"]
+    assert trigger["metadata"]["valueLocation"] == "crewq_tasks_active"  # both of them together
+    assert trigger["metricType"] == "AverageValue"  # so many for each worker
     port = only("Service", "crewq-metrics")["spec"]["ports"][0]["port"]
-    for told in triggers.values():
-        assert told["url"] == f"http://crewq-metrics.crewq.svc:{port}/metrics"
-        assert told["targetValue"] == scaling["advanced"]["scalingModifiers"]["target"]
+    assert trigger["metadata"]["url"] == f"http://crewq-metrics.crewq.svc:{port}/metrics"
     assert scaling["minReplicaCount"] >= 1
 
 
-def test_what_is_served_and_asked_for_is_crewqs_own() -> None:
-    program, name, *options = container(METRICS)["command"]
+@pytest.mark.parametrize("pods", BESIDE, ids=lambda one: one["metadata"]["name"])
+def test_what_is_run_beside_the_workers_is_a_command_of_crewqs(pods: Any) -> None:
+    program, name, *options = container(pods)["command"]
     command = main.get_command(click.Context(main), name)
     assert program == "crewq"
     assert command is not None
     given = command.make_context(name, options).params
-    assert given["host"] == "0.0.0.0"
-    assert given["port"] == container(METRICS)["ports"][0]["containerPort"]
+    for port in container(pods).get("ports", ()):
+        assert given.get("host", given.get("address")) == "0.0.0.0"
+        assert given["port"] == port["containerPort"]
+    assert pods["spec"]["replicas"] == 1
+
+
+def test_what_is_asked_for_is_served() -> None:
     asked = {one["metadata"]["valueLocation"] for one in only("ScaledObject", "crewq-worker")["spec"]["triggers"]}
-    assert asked <= {f"{PREFIX}{gauge}" for gauge in GAUGES}
+    nothing = Reading({}, {}, dict.fromkeys(GAUGES, 0), (), {}, ())
+    store: Any = SimpleNamespace(metrics=SimpleNamespace(read=lambda: nothing))
+    assert asked <= {metric.name for metric in StoreCollector(store).collect()}
 
 
 def test_the_network_lets_out_what_is_needed_and_nobody_in() -> None:
@@ -200,15 +213,20 @@ def test_the_network_lets_out_what_is_needed_and_nobody_in() -> None:
     assert worker["policyTypes"] == ["Ingress", "Egress"]
     assert worker["ingress"] == []
     assert {port["port"] for rule in worker["egress"] for port in rule["ports"]} == {53, 6379, 443}
-    metrics = only("NetworkPolicy", "crewq-metrics")["spec"]
-    assert {port["port"] for rule in metrics["egress"] for port in rule["ports"]} == {53, 6379}
-    assert all(rule["from"] for rule in metrics["ingress"])
-    for policy, pods in ((worker, WORKER), (metrics, METRICS)):
+    policies = [only("NetworkPolicy", pods["metadata"]["name"])["spec"] for pods in BESIDE]
+    for policy in policies:
+        assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 6379}
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+    metrics, *others = (policy["ingress"] for policy in policies)
+    assert metrics
+    assert all(rule["from"] for rule in metrics)
+    assert others == [[], []]
+    for policy, pods in zip((worker, *policies), (WORKER, *BESIDE), strict=True):
         labels = pods["spec"]["template"]["metadata"]["labels"]
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 
 
-@pytest.mark.parametrize("deployment", [WORKER, METRICS], ids=["worker", "metrics"])
+@pytest.mark.parametrize("deployment", [WORKER, *BESIDE], ids=lambda one: one["metadata"]["name"])
 def test_a_pod_may_do_as_little_as_a_container_of_compose(deployment: Any) -> None:
     pod = deployment["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
@@ -240,10 +258,32 @@ def test_a_worker_has_what_it_has_under_compose() -> None:
     assert written == {mount["mountPath"] for mount in worker["volumeMounts"] if not mount.get("readOnly")}
 
 
-def test_the_metrics_see_the_password_of_redis_and_no_other_secret() -> None:
-    (secret,) = [one["secret"] for one in METRICS["spec"]["template"]["spec"]["volumes"] if "secret" in one]
-    assert [item["key"] for item in secret["items"]] == ["redis_password"]
-    assert "envFrom" not in container(METRICS)
+@pytest.mark.parametrize("deployment", BESIDE, ids=lambda one: one["metadata"]["name"])
+def test_what_is_beside_the_workers_sees_no_key_of_a_provider(deployment: Any) -> None:
+    (secret,) = [one["secret"] for one in deployment["spec"]["template"]["spec"]["volumes"] if "secret" in one]
+    own = {"flower_auth"} if deployment is FLOWER else set()
+    assert {item["key"] for item in secret["items"]} == {"redis_password", "broker_url"} | own
+    assert "envFrom" not in container(deployment)
+    given = {one["name"]: one for one in container(deployment)["env"]}
+    assert given.keys() - {"FLOWER_BASIC_AUTH_FILE"} == {
+        "CREWQ_REDIS_URL",
+        "CREWQ_REDIS_PASSWORD_FILE",
+        "CREWQ_BROKER_URL",
+        "CREWQ_BROKER_URL_FILE",
+        "CREWQ_NAMESPACE",
+    }
+    assert ("FLOWER_BASIC_AUTH_FILE" in given) == (deployment is FLOWER)
+    files = {one["value"].rpartition("/")[2] for one in given.values() if "value" in one}
+    assert files <= {item["path"] for item in secret["items"]}
+
+
+def test_a_beat_and_flower_have_what_they_have_under_compose() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, pods in (("beat", BEAT), ("flower", FLOWER)):
+        assert container(pods)["resources"]["limits"]["memory"] == services[name]["mem_limit"].replace("m", "Mi")
+        assert container(pods)["command"][:2] == services[name]["command"][:2]
+    assert container(BEAT)["livenessProbe"]["exec"] == container(WORKER)["livenessProbe"]["exec"]
+    assert container(FLOWER)["readinessProbe"]["httpGet"]["path"] == "/healthcheck"  # which asks for no password
 
 
 # -- what kustomize makes of them ------------------------------------------------------------------------------------
@@ -256,7 +296,7 @@ needs_kustomize = pytest.mark.skipif(not TOOL[0], reason="neither kustomize nor 
 @pytest.mark.parametrize("folder", ["base", "overlays/example"])
 def test_what_is_built_is_as_the_schemas_say(folder: str) -> None:
     found = built(K8S / folder)
-    assert len(found) == len(BASE) + 1  # and the environment
+    assert len(found) == len(BASE if folder == "base" else EVERYTHING) + 1  # and the environment
     namespace = only("Namespace", yaml.safe_load((K8S / folder / "kustomization.yaml").read_text())["namespace"], found)
     (environment,) = [one for one in found if one["kind"] == "ConfigMap"]
     for one in found:
@@ -266,7 +306,12 @@ def test_what_is_built_is_as_the_schemas_say(folder: str) -> None:
         assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "crewq"
     worker = container(only("Deployment", "crewq-worker", found))
     assert worker["envFrom"][0]["configMapRef"]["name"] == environment["metadata"]["name"]
-    for trigger in only("ScaledObject", "crewq-worker", found)["spec"]["triggers"]:
+    for pods in (
+        one for one in found if one["kind"] == "Deployment" and one is not only("Deployment", "crewq-worker", found)
+    ):
+        maps = {one["valueFrom"]["configMapKeyRef"]["name"] for one in container(pods)["env"] if "valueFrom" in one}
+        assert maps == {environment["metadata"]["name"]}
+    for trigger in (one["spec"]["triggers"][0] for one in found if one["kind"] == "ScaledObject"):
         assert f"crewq-metrics.{namespace['metadata']['name']}.svc" in trigger["metadata"]["url"]
 
 
@@ -278,7 +323,8 @@ def test_the_example_changes_what_it_says() -> None:
     assert environment["OPENAI_API_KEY_FILE"] == "/run/secrets/crewq/openai_api_key"
     pods = [one["spec"]["template"]["spec"] for one in found if one["kind"] == "Deployment"]
     assert {one["image"] for pod in pods for one in pod["containers"]} == {"registry.example.com/shop-worker:2026.11"}
-    volumes = {one["name"]: one for one in max(pods, key=str)["volumes"]}
+    worker = only("Deployment", "crewq-worker", found)["spec"]["template"]["spec"]
+    volumes = {one["name"]: one for one in worker["volumes"]}
     assert volumes["output"] == {"name": "output", "persistentVolumeClaim": {"claimName": "reports"}}
 
 
@@ -286,7 +332,7 @@ def test_the_example_changes_what_it_says() -> None:
 def test_the_commands_of_the_documentation(tmp_path: Path) -> None:
     """Those that kubectl can carry out without a cluster are; the others name files that are there."""
     (tmp_path / "workers").symlink_to(ROOT / "workers")
-    for name in ("redis_password", "openai_api_key"):
+    for name in ("redis_password", "openai_api_key", "flower_auth"):
         (tmp_path / name).write_text("secret")
     shown = [block for block in blocks(ROOT / "docs" / "operations.md") if block.section == "Kubernetes"]
     lines = [line for block in shown if block.language == "sh" for line in block.text.splitlines()]

@@ -34,10 +34,16 @@ local function move(lawful, key, to)
   return from
 end
 
+-- What somebody else wrote there must not keep a run from ending, and its sweepers from going on with others.
+local function created_of(run)
+  local at = tonumber(redis.call('HGET', run_key(run), 'created') or '')
+  return at and at >= 0 and at <= NOW and at or NOW
+end
+
 -- Runs by their state, in the order in which they were created, for whoever looks for those in one state.
 local function file_run(run, from, to)
   if from then redis.call('ZREM', P .. 'runs:' .. from, run) else count(1, 'runs_accepted') end
-  redis.call('ZADD', P .. 'runs:' .. to, redis.call('HGET', run_key(run), 'created'), run)
+  redis.call('ZADD', P .. 'runs:' .. to, text(created_of(run)), run)
   redis.call('EXPIRE', P .. 'runs:' .. to, CONFIG.unfinished)
 end
 
@@ -153,8 +159,11 @@ local function note_delivery(lane, sent)
   if not sent then return end
   leave_alone(lane, CONFIG.probe_ms)
   redis.call('HDEL', P .. 'probed', lane)
-  if tonumber(sent) <= tonumber(redis.call('HGET', P .. 'watermark', lane) or '0') then return end
-  redis.call('HSET', P .. 'watermark', lane, sent)
+  sent = tonumber(sent)
+  if not (sent and sent <= NOW) then sent = NOW end -- a probe that somebody else wrote
+  local mark = tonumber(redis.call('HGET', P .. 'watermark', lane) or '0') or 0
+  if sent <= mark and mark <= NOW then return end
+  redis.call('HSET', P .. 'watermark', lane, text(sent))
   keep(P .. 'watermark', CONFIG.unfinished)
 end
 
@@ -211,7 +220,7 @@ local function close_run(run, state, ready)
   local key = run_key(run)
   move_run(run, state)
   count(1, 'runs', state)
-  if state ~= 'cancelled' then observe(NOW - tonumber(redis.call('HGET', key, 'created')), 'run_seconds') end
+  if state ~= 'cancelled' then observe(NOW - created_of(run), 'run_seconds') end
   redis.call('HSET', key, 'ended', text(NOW))
   if state == 'failed' then
     event(run, 'run_failed', 'error', redis.call('HGET', key, 'error'))
