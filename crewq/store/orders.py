@@ -136,7 +136,7 @@ class Claim:
         Raises:
             RecordBroken: it holds no time.
         """
-        with readable(self.where):
+        with readable(f"run:{self.run}"):
             return datetime.fromtimestamp(int(self.created_text) / 1000, tz=UTC)
 
     @cached_property
@@ -146,7 +146,7 @@ class Claim:
         Raises:
             RecordBroken: it holds no time.
         """
-        with readable(self.where):
+        with readable(f"run:{self.run}"):
             return max(0.0, (int(self.deadline_text) - self.now_ms) / 1000) if self.deadline_text else None
 
     @cached_property
