@@ -37,6 +37,7 @@ SHORT = 5  # seconds of visibility timeout, for those who choose one
 VISIBILITY = 3600  # seconds: Celery's default
 HEARTBEAT = 60  # seconds: dramatiq's default
 TASKS = 4
+SLOTS = 8  # of a peer
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def beside(peer: Peer) -> Result:
             BENCH_TASKS=str(TASKS),
             OPENAI_API_KEY="none",
         )
-        program, doomed, replacement = begin(peer, 1, folder / "peer.log", started)
+        program, doomed, replacement = begin(peer, SLOTS, folder / "peer.log", started)
         order(program, 1)
         _third_call(model)
         killed = kill(doomed)
