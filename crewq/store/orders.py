@@ -118,6 +118,11 @@ class Claim:
     run: str = ""
     open: Callable[[str, str], str] = field(default=_as_it_is, repr=False)  # a text, from its place and what is there
 
+    @property
+    def where(self) -> str:
+        """Where its texts are stored."""
+        return f"run:{self.run}"
+
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The run's inputs.
@@ -126,7 +131,7 @@ class Claim:
             RecordBroken: they are none.
         """
         text = self.open(of_run(self.run, "inputs"), self.inputs_text)
-        with readable(f"run:{self.run}"):
+        with readable(self.where):
             return json_object(text)
 
     @cached_property
@@ -157,7 +162,7 @@ class Claim:
             RecordBroken: one is none.
         """
         texts = {at: self.open(of_task(self.run, at, "output"), sealed) for at, sealed in self.outputs.items()}
-        with readable(f"run:{self.run}"):
+        with readable(self.where):
             return {at: TaskOutput.model_validate_json(text) for at, text in texts.items()}
 
 
