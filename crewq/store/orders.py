@@ -141,7 +141,7 @@ class Claim:
         Raises:
             RecordBroken: it holds no time.
         """
-        with readable(f"run:{self.run}"):
+        with readable(self.where):
             return datetime.fromtimestamp(int(self.created_text) / 1000, tz=UTC)
 
     @cached_property
@@ -151,7 +151,7 @@ class Claim:
         Raises:
             RecordBroken: it holds no time.
         """
-        with readable(f"run:{self.run}"):
+        with readable(self.where):
             return max(0.0, (int(self.deadline_text) - self.now_ms) / 1000) if self.deadline_text else None
 
     @cached_property
