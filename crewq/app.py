@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from ssl import CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery import Celery
+from celery.app.amqp import Queues
+from kombu import Queue
 
-from crewq.settings import Settings
+from crewq import errors
+from crewq.addresses import Address, read_address, with_option, without_password
+from crewq.masters import asking
+from crewq.settings import AMQP, Settings
 
 TASK_JOB = "crewq.task"
 PROBE_JOB = "crewq.probe"
@@ -21,6 +27,11 @@ PRIORITY_BATCH = {"high": 2, "normal": 6, "low": 8}
 PRIORITY_STEPS = sorted({PRIORITY_LATER, *PRIORITY_SINGLE.values(), *PRIORITY_BATCH.values()})
 
 CERTIFICATE: Final = "ssl_cert_reqs"  # of an address: required, optional or none
+QUORUM: Final = "quorum"  # a kind of queue that only RabbitMQ has
+# A message that makes each of its readers connect anew is dropped after so many. Any other is sent again by a sweeper.
+MOST_DELIVERIES = 5
+MOST_URGENT_THERE = 9  # for RabbitMQ, where higher goes first
+CONFIRMED_WITHIN = 5  # seconds that RabbitMQ may take to say that it keeps a message; one that is full says nothing
 BACKEND = "crewq.backend:Backend"
 RESULT_EXPIRES = 86_400  # seconds that Celery keeps a result; crewq's own record of the run is kept longer
 BROKER_OPTIONS: dict[str, Any] = {
@@ -36,21 +47,32 @@ BROKER_OPTIONS: dict[str, Any] = {
 }
 
 
+class QuorumQueues(Queues):
+    """Queues of RabbitMQ that outlive a node, whichever are asked for."""
+
+    def __setitem__(self, name: str, queue: Queue) -> None:
+        queue.queue_arguments = {"x-queue-type": QUORUM, "x-delivery-limit": MOST_DELIVERIES}
+        super().__setitem__(name, queue)
+
+
 def make_app(settings: Settings) -> Celery:
     """A Celery app for producers and workers.
 
     A message is acknowledged when it is taken, and nothing is prefetched: who works on what is decided by leases in the
     store, and a message that was lost is sent again by the sweeper.
+
+    Raises:
+        SettingInvalid: Celery's messages cannot be where the settings say.
     """
-    broker = verified(settings.broker)
+    broker = _broker(settings)
+    clustered = read_address(settings.redis_url or "").kind == "cluster"
     backend = f"{BACKEND}+{verified(settings.redis_url)}" if settings.redis_url else None
-    app = Celery("crewq", broker=broker, backend=backend, set_as_current=False)
+    app = Celery("crewq", broker=broker["broker_url"], backend=backend, set_as_current=False)
     app.conf.update(
         # Named here too, as Celery would let CELERY_BROKER_URL, which another program's settings may hold, come before.
-        broker_read_url=broker,
-        broker_write_url=broker,
+        broker_read_url=broker["broker_url"],
+        broker_write_url=broker["broker_url"],
         task_acks_late=False,
-        worker_disable_prefetch=settings.broker.startswith(("redis", "rediss", "unix")),
         worker_prefetch_multiplier=1,
         task_reject_on_worker_lost=False,
         task_ignore_result=True,
@@ -65,7 +87,8 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options=BROKER_OPTIONS if settings.broker.startswith("redis") else {},
+        # On a cluster, all results are in the slot that everything is in.
+        result_backend_transport_options={"global_keyprefix": f"{{{settings.namespace}}}:"} if clustered else {},
         redis_socket_timeout=30,
         redis_socket_keepalive=True,
         redis_backend_health_check_interval=25,
@@ -80,8 +103,73 @@ def make_app(settings: Settings) -> Celery:
         worker_concurrency=settings.concurrency,
         worker_soft_shutdown_timeout=30,
         beat_scheduler="crewq.beat:Scheduler",
+        **{name: value for name, value in broker.items() if name != "broker_url"},
     )
+    if app.conf.task_default_queue_type == QUORUM:
+        app.amqp.queues_cls = QuorumQueues
     return app
+
+
+def how_sent(app: Celery, priority: int) -> dict[str, Any]:
+    """What a message is sent with, so that its broker lets it go in its turn."""
+    if app.conf.task_default_queue_type == QUORUM:
+        return {"priority": MOST_URGENT_THERE - priority, "confirm_timeout": CONFIRMED_WITHIN}
+    return {"priority": priority}
+
+
+def _broker(settings: Settings) -> dict[str, Any]:
+    """What Celery has to know of its broker."""
+    url = verified(settings.broker)
+    if urlsplit(url).scheme in AMQP:
+        return _rabbitmq(url)
+    address = read_address(url)
+    if address.kind == "cluster":
+        raise errors.SettingInvalid(
+            variable="CREWQ_BROKER_URL",
+            value=without_password(settings.broker_url or ""),
+            reason="runs are kept in a Redis Cluster, where Celery's messages cannot be: name a Redis that is none, or RabbitMQ"
+            " (amqp://host:5672//).",
+        )
+    redis = {"broker_url": url, "worker_disable_prefetch": True, "broker_transport_options": BROKER_OPTIONS}
+    return redis | _sentinels(address) if address.kind == "sentinel" else redis
+
+
+def _sentinels(address: Address) -> dict[str, Any]:
+    """How kombu is told: by an address for each of them, and the rest beside it."""
+    parts = urlsplit(address.url)
+    user, at, _ = parts.netloc.rpartition("@")
+    tls = {key: value for key, value in address.options.items() if key.startswith("ssl_")}
+    return {
+        "broker_url": ";".join(f"sentinel://{user}{at}{host}{parts.path}" for host in address.places),
+        "broker_transport_options": {
+            **BROKER_OPTIONS,
+            "master_name": address.master,
+            "sentinel_kwargs": asking(address),
+        },
+        "broker_use_ssl": tls if address.tls else None,
+    }
+
+
+def _rabbitmq(url: str) -> dict[str, Any]:
+    """Quorum queues, which outlive a node; and an answer to each message that was sent, once it is kept."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    tls: dict[str, Any] = {key.removeprefix("ssl_"): value for key, value in options.items() if key.startswith("ssl_")}
+    if "cert_reqs" in tls:
+        tls["cert_reqs"] = {"required": CERT_REQUIRED, "optional": CERT_OPTIONAL, "none": CERT_NONE}[tls["cert_reqs"]]
+    if tls.get("cert_reqs") != CERT_NONE:
+        tls["server_hostname"] = parts.hostname  # which the certificate has to be for
+    query = urlencode([(key, value) for key, value in options.items() if not key.startswith("ssl_")])
+    return {
+        "broker_url": urlunsplit(parts._replace(scheme="amqp", query=query)),
+        "broker_transport_options": {"confirm_publish": True},
+        "broker_use_ssl": tls if parts.scheme == "amqps" else None,
+        "broker_heartbeat": 30,
+        "worker_disable_prefetch": False,  # is for Redis: what crewq has in its place is in consumer.py
+        "worker_enable_prefetch_count_reduction": False,  # which would, after a reconnection, take in more than one at a time
+        "task_default_queue_type": QUORUM,
+        "task_create_missing_queue_type": QUORUM,
+    }
 
 
 def verified(url: str) -> str:
@@ -89,11 +177,7 @@ def verified(url: str) -> str:
 
     redis-py's own default; Celery's results refuse an address that does not say, and its broker looks at no certificate then.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "rediss" or CERTIFICATE in dict(parse_qsl(parts.query)):
-        return url
-    query = f"{parts.query}&{CERTIFICATE}=required" if parts.query else f"{CERTIFICATE}=required"
-    return urlunsplit(parts._replace(query=query))
+    return with_option(url, CERTIFICATE, "required") if urlsplit(url).scheme.startswith("rediss") else url
 
 
 __all__ = [
@@ -102,7 +186,10 @@ __all__ = [
     "PRIORITY_SINGLE",
     "PRIORITY_STEPS",
     "PROBE_JOB",
+    "QUORUM",
     "TASK_JOB",
+    "QuorumQueues",
+    "how_sent",
     "make_app",
     "verified",
 ]

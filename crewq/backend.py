@@ -10,12 +10,34 @@ from __future__ import annotations
 from typing import Any
 
 from celery.backends.redis import RedisBackend
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from crewq.addresses import read_address, without_password
+from crewq.masters import connection_class
 
 
 class Backend(RedisBackend):
-    """Writes results with SET where Celery's own uses SETEX, and does not follow the results of a group's jobs."""
+    """Writes results with SET where Celery's own uses SETEX, to sentinels' masters and to clusters too, and does not follow the
+    results of a group's jobs."""
 
     expires: int  # seconds that a result is kept: that of the app's settings
+    task_keyprefix: str
+    url: str
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """The address, for Celery's banner."""
+        return self.url if include_password else without_password(self.url)
+
+    def _params_from_url(self, url: str, defaults: dict[str, Any]) -> dict[str, Any]:
+        address = read_address(url)
+        parameters: dict[str, Any] = super()._params_from_url(address.url, defaults)  # type: ignore[misc]  # its stub lacks it
+        if address.kind != "server":
+            parameters["connection_class"] = connection_class(address, self.task_keyprefix)
+            parameters["retry"] = Retry(
+                ExponentialBackoff(cap=0.5, base=0.05), 5
+            )  # by a connection to who is the master now
+        return parameters
 
     def set(self, key: Any, value: Any, expires: int | None = None, **retry_policy: Any) -> Any:
         """Write a result, and tell who waits for it; `expires` is in seconds."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from crewq import errors
 from crewq.literal_keys import is_secret_name
@@ -56,9 +56,11 @@ def _secrets(name: str, value: str) -> Iterator[str]:
         yield quote(value, safe="")  # as it stands in an address
     if "://" in value:
         try:
-            yield urlsplit(value).password or ""
+            parts = urlsplit(value)
         except ValueError:
             return
+        yield parts.password or ""
+        yield from (text for option, text in parse_qsl(parts.query) if is_secret_name(option, strict=True))
 
 
 class HidingFormatter(logging.Formatter):

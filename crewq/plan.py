@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, chain, group
 from celery.canvas import Signature
 
-from crewq.app import PRIORITY_BATCH, PRIORITY_LATER, PRIORITY_SINGLE, PROBE_JOB, TASK_JOB
+from crewq.app import PRIORITY_BATCH, PRIORITY_LATER, PRIORITY_SINGLE, PROBE_JOB, TASK_JOB, how_sent
 from crewq.spec import CrewSpec
 from crewq.store import Head, Job, NewTask
 from crewq.terms import Priority
@@ -89,11 +89,11 @@ def signature(app: Celery, spec: CrewSpec, job: Job, *, batch: bool, priority: P
         immutable=True,
         task_id=task_id(job.run, job.index),
         queue=spec.queue_of(job.index),
-        priority=_priority(task.after, batch, priority),
         shadow=f"{spec.name}/{spec.public_name(job.index)}",
         argsrepr="",
         kwargsrepr="",
         ignore_result=True,
+        **how_sent(app, _priority(task.after, batch, priority)),
     )
 
 
@@ -110,7 +110,7 @@ def chain_from(
     row = segment(spec, job.index)
     signatures = [signature(app, spec, Job(job.run, at), batch=batch, priority=priority) for at in row]
     if urgent:
-        signatures[0].set(priority=PRIORITY_LATER)
+        signatures[0].set(**how_sent(app, PRIORITY_LATER))
     return signatures[0] if len(signatures) == 1 else chain(*signatures, app=app)
 
 
@@ -153,7 +153,8 @@ def _way(head: Head) -> tuple[str, bool, str]:
 def publish_probe(app: Celery, lane: str, sent_ms: int) -> None:
     """Send a probe through a lane: when it comes out, all that was sent before it has come out, or was lost."""
     queue, _, priority = lane.rpartition("/")
-    app.signature(PROBE_JOB, args=(lane, sent_ms), immutable=True, queue=queue, priority=int(priority)).apply_async(
+    options = how_sent(app, int(priority))
+    app.signature(PROBE_JOB, args=(lane, sent_ms), immutable=True, queue=queue, **options).apply_async(
         ignore_result=True
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from crewq import errors
+from crewq.addresses import SERVER_SCHEMES, Address, read_address, with_password, without_password
 from crewq.budgets import TenantBudget, read_budgets
 from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
@@ -21,6 +21,7 @@ DEFAULT_QUEUE = "crewq"
 DEFAULT_MODEL = "gpt-4.1-mini"  # CrewAI's default, so that a crew without `llm` asks the same model
 MODEL_VARIABLES = ("CREWQ_MODEL", "MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
 LOG_FORMS = ("text", "json")
+AMQP = ("amqp", "amqps")  # schemes of RabbitMQ's addresses
 DAY = 86_400
 
 
@@ -38,8 +39,9 @@ class Settings:
     """What a process of crewq is told from outside. Times are in seconds.
 
     Fields:
-        redis_url: where runs are kept; None: the embedded server of the working directory.
-        broker_url: where Celery's messages go; None: the same Redis.
+        redis_url: where runs are kept, in one of the forms of `crewq.addresses`; None: the embedded server of the working
+            directory.
+        broker_url: where Celery's messages go: a Redis that is no cluster, or RabbitMQ (amqp://); None: the same Redis.
         imports: modules whose tools, callbacks and models a worker may load.
         mcp_servers: the servers of tools that a worker may use: commands, and beginnings of addresses.
         default_model: for agents without an `llm`.
@@ -157,23 +159,33 @@ class _Reader:
     def url(self, names: tuple[str, ...], password: str) -> str | None:
         for name in names:
             if value := self._secret(name):
-                parts = _parts(value)
-                if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
-                    raise errors.SettingInvalid(
-                        variable=name,
-                        value=without_password(value),
-                        reason="it must be a Redis URL, such as redis://localhost:6379/0 (rediss:// for TLS).",
-                    )
-                return _with_password(value, self._secret(password))
+                self._address(name, value, "it must be a Redis URL")
+                return with_password(value, self._secret(password))
         return None
 
     def broker(self, name: str) -> str | None:
         value = self._secret(name)
-        parts = _parts(value)
-        if value and (parts is None or parts.scheme in ("", "sentinel")):
-            reason = "it must be the URL of a broker, such as amqp://localhost:5672// (and not of a sentinel)."
+        if not value:
+            return None
+        wanted = "it must be the URL of a broker: a Redis that is no cluster, or RabbitMQ (amqp://localhost:5672//)"
+        if self._address(name, value, wanted, AMQP).kind == "cluster":
+            reason = f"{wanted}. Celery's messages cannot be in a Redis Cluster."
             raise errors.SettingInvalid(variable=name, value=without_password(value), reason=reason)
-        return value or None
+        return value
+
+    def _address(self, name: str, value: str, wanted: str, others: tuple[str, ...] = ()) -> Address:
+        try:
+            address = read_address(value)
+            if address.kind == "server" and urlsplit(value).scheme not in (*SERVER_SCHEMES, *others):
+                raise errors.UsageError(reason="that is another kind of address")
+        except ValueError as error:
+            forms = "redis://localhost:6379/0, rediss:// with TLS, redis+sentinel://host:26379/master, redis+cluster://host:6379"
+            raise errors.SettingInvalid(
+                variable=name,
+                value=without_password(value),
+                reason=f"{wanted}: {error}. Addresses of Redis are {forms}.",
+            ) from error
+        return address
 
     def text(self, name: str) -> str:
         return self._encodable(name, self.environ.get(name, ""))
@@ -221,32 +233,4 @@ class _Reader:
         return int(self.number(name, standard / DAY, at_least=0.001, at_most=36_500) * DAY)
 
 
-def without_password(url: str) -> str:
-    """`url` as it may be shown and logged."""
-    parts = _parts(url)
-    if parts is None:
-        return "a URL that cannot be read"
-    if parts.password:
-        host = parts.netloc.rpartition("@")[2]
-        url = urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
-
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    if not password or parts.password:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
-
-
-def _parts(url: str) -> SplitResult | None:
-    """The parts of a URL; None: it is none, or its port cannot be one."""
-    try:
-        parts = urlsplit(url)
-        return parts if parts.port is None or parts.port > 0 else None
-    except ValueError:
-        return None
-
-
-__all__ = ["DEFAULT_MODEL", "DEFAULT_QUEUE", "MODEL_VARIABLES", "Retention", "Settings", "without_password"]
+__all__ = ["AMQP", "DEFAULT_MODEL", "DEFAULT_QUEUE", "MODEL_VARIABLES", "Retention", "Settings"]

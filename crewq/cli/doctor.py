@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import click
+from amqp.exceptions import AMQPError
+from kombu.exceptions import KombuError
 
 from crewq import errors
+from crewq.addresses import without_password
 from crewq.agent.sandbox import open_sandbox
 from crewq.cli.exits import DONE, ENDED_BADLY, exit_code
 from crewq.cli.keys import MODELS, present
@@ -21,6 +24,7 @@ from crewq.producer import Producer, connect
 from crewq.settings import Settings
 
 PING_SECONDS = 1.0  # a worker answers within milliseconds, also when it is at work
+CONNECT_SECONDS = 5
 CLOCK_SECONDS = 2.0  # a difference that shows in times, and in nothing else: crewq itself goes by the clock of Redis
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -39,7 +43,7 @@ class Finding:
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check Redis, workers, keys, sandbox and imports. Exits with 0 if nothing fails, and with 4 if Redis does.
+    """Check Redis, the broker, workers, keys, sandbox and imports. Exits with 0 if nothing fails, and with 4 if Redis does.
 
     \b
     Example: crewq doctor
@@ -81,7 +85,10 @@ def _redis(producer: Producer) -> Iterator[Finding]:
     yield Finding("ok", "Redis", f"{name} {version} answers at {producer.given.where}, and evicts nothing.")
     yield _persistence(about)
     yield from _clock(about, (began + time.time()) / 2)
-    yield from _workers(producer)
+    broker = _broker(producer)
+    yield broker
+    if broker.level == "ok":
+        yield from _workers(producer)
     waiting = sum(producer.store.runs.waiting().values())
     yield Finding("ok", "queue", f"{counted(waiting, 'task')} waiting for a worker.")
 
@@ -103,6 +110,22 @@ def _clock(about: dict[str, Any], now: float) -> Iterator[Finding]:
         level: Literal["ok", "warn"] = "ok" if abs(difference) < CLOCK_SECONDS else "warn"
         fix = "" if level == "ok" else "Times shown here will be off; set both clocks by NTP."
         yield Finding(level, "clock", f"Redis's and this machine's differ by {abs(difference):.3f} s.", fix)
+
+
+def _broker(producer: Producer) -> Finding:
+    if producer.given.broker_url is None:
+        return Finding("ok", "broker", "Celery's messages go through the same Redis.")
+    where = without_password(producer.given.broker_url)
+    try:
+        with producer.app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+            channel: Any = connection.default_channel
+            about = getattr(connection.connection, "server_properties", None) or channel.client.info()
+    except (KombuError, AMQPError, OSError) as error:
+        advice = "Start it, or set CREWQ_BROKER_URL to where it is. Until then no task is begun; none is lost."
+        return Finding("fail", "broker", f"{where} does not answer: {errors.explain(error)}", advice)
+    name, version = about.get("product", "Redis"), about.get("version") or about.get("redis_version")
+    return Finding("ok", "broker", f"{name} {version} answers at {where}.")
 
 
 def _workers(producer: Producer) -> Iterator[Finding]:

@@ -17,7 +17,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from crewq import errors
-from crewq.settings import Settings, without_password
+from crewq.addresses import read_address, without_password
+from crewq.masters import connection_class
+from crewq.settings import Settings
 from crewq.store.keys import ACTIONS_KEPT, COSTS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
 from crewq.store.redo import Redo
 from crewq.store.scripts import assemble
@@ -37,10 +39,16 @@ PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
 OLDEST_SERVER = (6, 2)
 WAITS_FOR = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, exceptions.TryAgainError)
 START = re.compile(r"^(?:run_id|master_replid):(\S+)", re.MULTILINE)  # in INFO: which start of which server this is
-NO_STORE = {  # by the mode that a server says it is in
-    "sentinel": "Give the address of the Redis that it watches, or of a proxy that leads to the one that is the master.",
-    "cluster": "Celery's messages cannot be in one. Use a Redis that is none; a replica of it is what survives a machine.",
+REPLICA = re.compile(r"^role:slave", re.MULTILINE)
+UNFIT = {  # by what an address is of, and by the mode that the server there says it is in
+    (
+        "server",
+        "sentinel",
+    ): "Write redis+sentinel://host:26379/NAME, with the name that it has for the Redis that it watches.",
+    ("server", "cluster"): "Write redis+cluster://host:6379, and name another broker in CREWQ_BROKER_URL.",
+    ("cluster", "standalone"): "Write redis://host:6379/0.",
 }
+MODES = {"sentinel": "a sentinel", "cluster": "part of a cluster", "standalone": "no cluster"}
 REFUSES_WRITES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 
@@ -90,7 +98,10 @@ class Connection:
         self.patience = patience
         self.clock = clock
         self.redo = redo or Redo()
-        self.client = client or _client(settings.redis_url or "", connections, answer_within, self.redo)
+        self.client = client or _client(
+            settings.redis_url or "", self.keys.prefix, connections, answer_within, self.redo
+        )
+        self._kind = read_address(settings.redis_url).kind if settings.redis_url else "server"
         self.closing = threading.Event()
         self._config = {
             "unfinished": UNFINISHED,
@@ -213,7 +224,8 @@ class Connection:
 
         Raises:
             StoreUnreachable: there is none.
-            StoreUnfit: it is older than 6.2, is a sentinel or part of a cluster, or may evict what it holds.
+            StoreUnfit: it is older than 6.2, is not what its address says (one server, or a cluster), or may evict what it
+                holds.
         """
         about = cast(dict[str, Any], self.do(lambda client: client.info()))
         version = tuple(int(part) for part in str(about.get("redis_version", "0.0")).split(".")[:2])
@@ -223,8 +235,8 @@ class Connection:
                 url=self.where, reason=f"it is version {about.get('redis_version')}.", advice=f"Use {wanted} or later."
             )
         mode = about.get("redis_mode", about.get("server_mode", ""))  # Valkey calls it otherwise
-        if advice := NO_STORE.get(mode):
-            raise errors.StoreUnfit(url=self.where, reason=f"it is a {mode}.", advice=advice)
+        if advice := UNFIT.get((self._kind, mode)):
+            raise errors.StoreUnfit(url=self.where, reason=f"it is {MODES[mode]}.", advice=advice)
         policy = about.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise errors.StoreUnfit(
@@ -248,16 +260,24 @@ def _final(error: errors.CrewqError) -> errors.CrewqError:
     return error
 
 
-def _client(url: str, connections: int, answer_within: float, redo: Redo) -> redis.Redis:
+def _client(url: str, prefix: str, connections: int, answer_within: float, redo: Redo) -> redis.Redis:
     def greet(connection: Any) -> None:
         connection.on_connect()
         connection.send_command("INFO")
-        if redo.meet(" ".join(START.findall(connection.read_response()))):
+        about = connection.read_response()
+        if sought and REPLICA.search(about):  # who was asked does not know better yet
+            raise exceptions.ConnectionError(f"{connection.host}:{connection.port} is not the master")
+        if redo.meet(" ".join(START.findall(about))):
             raise StartedAnew
 
+    sought = {}
     try:
+        address = read_address(url)
+        if address.kind != "server":
+            sought = {"connection_class": connection_class(address, prefix)}
         pool = redis.BlockingConnectionPool.from_url(
-            url,
+            address.url,
+            **sought,
             max_connections=connections,
             timeout=None,
             decode_responses=True,

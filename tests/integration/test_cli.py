@@ -168,7 +168,9 @@ def test_watching_what_has_ended_tells_it_and_ends(demo: tuple[Shell, str]) -> N
 def test_the_doctor_in_a_bare_directory(tmp_path: Path) -> None:
     found = {one["about"]: one for one in Shell(tmp_path, OPENAI_API_KEY="sk-secret").json("doctor")}
     assert {one["level"] for one in found.values()} == {"ok"}
-    assert {"Redis", "persistence", "clock", "workers", "queue", "model keys", "sandbox", "imports"} <= set(found)
+    assert {"Redis", "persistence", "clock", "broker", "workers", "queue", "model keys", "sandbox", "imports"} <= set(
+        found
+    )
     assert "OPENAI_API_KEY" in found["model keys"]["found"]
     assert "sk-secret" not in str(found)
 

@@ -13,6 +13,7 @@ ENVIRON = {
     "SHOP_API_KEY": "marzipan+7391",
     "GITHUB_TOKEN": "marzipan+7391-and-more",
     "CREWQ_REDIS_URL": "redis://me:strudel4711@server:6379/0",
+    "CREWQ_BROKER_URL": "redis+sentinel://:pretzel88@a:1,b:2/shop?sentinel_password=nougat551",
     "SHORT_SECRET": "true",
     "HOME": "/home/marzipan",
     "BROKEN_URL": "redis://[::1",
@@ -26,6 +27,7 @@ hide = Hidden(ENVIRON)
         ("GET https://shop.example/?key=marzipan%2B7391 failed", "GET https://shop.example/?key=*** failed"),
         ("The key marzipan+7391 is wrong, and marzipan+7391-and-more too", "The key *** is wrong, and *** too"),
         ("strudel4711", "***"),
+        ("pretzel88 and nougat551, at shop", "*** and ***, at shop"),
         ("true: there is no /home/marzipan", "true: there is no /home/marzipan"),
     ],
 )

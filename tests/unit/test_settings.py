@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from crewq import errors
+from crewq.addresses import without_password
 from crewq.limits import Limit, ModelLimit
-from crewq.settings import DAY, DEFAULT_MODEL, Settings, without_password
+from crewq.settings import DAY, DEFAULT_MODEL, Settings
 
 
 def read(**environ: str) -> Settings:
@@ -46,7 +47,7 @@ def test_an_empty_variable_is_none() -> None:
     [
         ("CREWQ_REDIS_URL", "redis://h:1/2", "redis_url", "redis://h:1/2"),
         ("REDIS_URL", "rediss://h", "redis_url", "rediss://h"),
-        ("CREWQ_REDIS_URL", "unix:///tmp/s", "redis_url", "unix:///tmp/s"),
+        ("CREWQ_REDIS_URL", "redis+cluster://h", "redis_url", "redis+cluster://h"),
         ("CREWQ_BROKER_URL", "amqp://h//", "broker", "amqp://h//"),
         ("CREWQ_IMPORTS", " shop , a.b,,", "imports.allowed", ("shop", "a.b")),
         ("CREWQ_MODEL", "m", "default_model", "m"),
@@ -119,6 +120,7 @@ def test_crewqs_own_variables_win() -> None:
     [
         ("CREWQ_REDIS_URL", "localhost:6379"),
         ("CREWQ_REDIS_URL", "http://h"),
+        ("CREWQ_REDIS_URL", "unix:///tmp/s"),
         ("REDIS_URL", "amqp://h"),
         ("CREWQ_LEASE_SECONDS", "0.5"),
         ("CREWQ_LEASE_SECONDS", "soon"),
