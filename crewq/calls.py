@@ -87,6 +87,7 @@ class Attempt:
         self._made: Counter[tuple[str, str]] = Counter()
         self._failed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # ordinals, to be tried again
         self._parts: Counter[str] = Counter()
+        self._steps: dict[str, int] = {}
         self.fresh = threading.Event()  # set once it makes a call that no earlier attempt has made
         self._under_way = Counter[str]()
         self.slowed = False  # some model was to be left alone when the latest call began
@@ -115,7 +116,14 @@ class Attempt:
             return Call(self._job, self._attempt, kind, name, digest, heappop(failed))
         ordinal = self._made[kind, digest]
         self._made[kind, digest] += 1
-        return Call(self._job, self._attempt, kind, name, digest, ordinal)
+        call = Call(self._job, self._attempt, kind, name, digest, ordinal)
+        if kind == "model":
+            self._steps[call.id] = len(self._steps) + 1
+        return call
+
+    def step(self, call: Call) -> int:
+        """Which question to a model a call is, from 1: the same in each try and each attempt."""
+        return self._steps[call.id]
 
     async def _note_failure(self, call: Call) -> None:
         await self._ask(lambda: self._journal.fail(call))

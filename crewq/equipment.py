@@ -19,6 +19,7 @@ from crewq.limited import LimitedModel
 from crewq.limits import Limit
 from crewq.model import Model
 from crewq.narration import Narration
+from crewq.plan import task_id
 from crewq.spec import AgentSpec, CrewSpec, LLMSpec, ServerSpec, TaskSpec
 from crewq.store import Call, Demand
 from crewq.template import interpolate
@@ -161,9 +162,28 @@ def _answers(host: Host, post: Post, attempt: Attempt, llm: LLMSpec) -> Callable
     more = (Demand(f"{crew.name}@{crew.digest()}:{at}", Limit(rpm=rate)),) if rate else ()
 
     def answers(call: Call) -> Model:
-        return LimitedModel(host, attempt, call, llm, agent.llm, more)
+        return LimitedModel(host, attempt, call, llm, agent.llm, more, _metadata(post, attempt, call))
 
     return answers
+
+
+def _metadata(post: Post, attempt: Attempt, call: Call) -> dict[str, Any]:
+    """Whose call it is, for litellm's callbacks. The names without `crewq` are those that litellm's documentation has for
+    Langfuse and its like: a run is one trace there, and each call a generation in it."""
+    run, task = call.job.run, post.crew.public_name(call.job.index)
+    return {
+        "crewq_run": run,
+        "crewq_crew": post.crew.name,
+        "crewq_task": task_id(run, call.job.index),
+        "crewq_task_name": task,
+        "crewq_agent": post.agent.role,
+        "crewq_attempt": call.attempt,
+        "crewq_step": attempt.step(call),
+        "trace_id": run.replace("-", ""),
+        "trace_name": post.crew.name,
+        "session_id": run,
+        "generation_name": f"{task}: {post.agent.role}",
+    }
 
 
 __all__ = ["Post", "as_coworker", "equipped", "filled", "man"]

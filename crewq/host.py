@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from celery import Celery
 
 from crewq import errors
-from crewq.agent import Provider, account_of, build_model, close_litellm, load_litellm
+from crewq.agent import Provider, account_of, add_watchers, build_model, close_litellm, load_litellm
 from crewq.agent.sandbox import Sandbox, open_sandbox
 from crewq.gate import Gate
 from crewq.hidden import Hidden
@@ -87,8 +87,12 @@ class Host:
         return self
 
     def warm_up(self) -> None:
-        """Load litellm now rather than in the first job: it takes seconds."""
-        load_litellm()
+        """Load litellm now rather than in the first job: it takes seconds.
+
+        Raises:
+            SettingInvalid: somebody is to be told of its calls who cannot be found.
+        """
+        add_watchers(load_litellm(), self.settings.litellm_callbacks, self.settings.imports)
 
     def keep(self, answer: Answer) -> str:
         """Write a paid answer into the journal; on disk meanwhile, if Redis does not take it at once.
@@ -147,12 +151,12 @@ class Host:
         """Who answers for `llm`.
 
         Raises:
-            ReferenceRefused, ModelUnknown: it cannot be built here.
+            ReferenceRefused, ModelUnknown, SettingInvalid: it cannot be built here.
         """
         name = llm.model_dump_json()
         if name not in self._models:
             if llm.reference is None:
-                load_litellm()  # here, in the job's thread: the import takes seconds, and the event loop has none to give
+                self.warm_up()  # here, in the job's thread: the import takes seconds, and the event loop has none to give
             self._models[name] = build_model(llm, self.settings.imports, self._keys.get(name))
         return self._models[name]
 

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from crewq import errors
 from crewq.agent import put_to
@@ -64,10 +64,18 @@ class LimitedModel:
         llm: the model.
         asked: the one that requests are made for, if it is another.
         more: limits beside those of the model itself.
+        metadata: whose call it is, for who watches.
     """
 
     def __init__(
-        self, host: Host, attempt: Attempt, call: Call, llm: LLMSpec, asked: LLMSpec, more: Sequence[Demand]
+        self,
+        host: Host,
+        attempt: Attempt,
+        call: Call,
+        llm: LLMSpec,
+        asked: LLMSpec,
+        more: Sequence[Demand],
+        metadata: Mapping[str, Any],
     ) -> None:
         self._host = host
         self._attempt = attempt
@@ -75,6 +83,7 @@ class LimitedModel:
         self._llm = llm
         self._asked = asked
         self._more = tuple(more)
+        self._metadata = dict(metadata)
         self._model = host.model(llm)
         self._counted = llm.behind or llm
         self._limit = _limit_of(host, self._counted)
@@ -94,7 +103,7 @@ class LimitedModel:
             RateLimited: the provider refused this call too often, or wants to be left alone for too long.
             ModelError: as the model.
         """
-        request = put_to(self._llm, request, self._asked)
+        request = put_to(self._llm, request, self._asked).model_copy(update={"metadata": self._metadata})
         demands = self._demands(request)
         charge = await self._charge(request)
         turn = await self._turn(demands, charge) if self._limited or charge or self._attempt.slowed else None

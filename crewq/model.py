@@ -45,6 +45,8 @@ class ModelRequest(BaseModel):
         tools: the tools it may call, likewise.
         options: temperature, max_tokens and the like; passed on as they are.
         answer_schema: a JSON schema that the answer must fit, for models that can be held to one.
+        metadata: whose question it is, for who watches the calls: run, task, agent. No provider is told, and it is no part
+            of what is asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,7 @@ class ModelRequest(BaseModel):
     tools: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
     answer_schema: dict[str, Any] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     def digest(self) -> str:
         """What identifies this question: the same one asked again, with however much patience, has the same digest."""

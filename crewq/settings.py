@@ -44,6 +44,7 @@ class Settings:
         broker_url: where Celery's messages go: a Redis that is no cluster, or RabbitMQ (amqp://); None: the same Redis.
         imports: modules whose tools, callbacks and models a worker may load.
         mcp_servers: the servers of tools that a worker may use: commands, and beginnings of addresses.
+        litellm_callbacks: who is told of a worker's calls to providers: litellm's names, or `module:name`.
         default_model: for agents without an `llm`.
         namespace: begins every key, so that installations can share a Redis.
         lease: how long a task stays with a worker that gives no sign of life.
@@ -68,6 +69,7 @@ class Settings:
     broker_url: str | None = None
     imports: Imports = field(default_factory=Imports)
     mcp_servers: tuple[str, ...] = ()
+    litellm_callbacks: tuple[str, ...] = ()
     default_model: str = DEFAULT_MODEL
     namespace: str = "crewq"
     queue: str = DEFAULT_QUEUE
@@ -103,6 +105,7 @@ class Settings:
             broker_url=read.broker("CREWQ_BROKER_URL"),
             imports=Imports(read.names("CREWQ_IMPORTS")),
             mcp_servers=read.names("CREWQ_MCP_SERVERS"),
+            litellm_callbacks=read.names("CREWQ_LITELLM_CALLBACKS"),
             default_model=next(filter(None, map(read.text, MODEL_VARIABLES)), DEFAULT_MODEL),
             namespace=read.text("CREWQ_NAMESPACE") or standard.namespace,
             queue=read.text("CREWQ_QUEUE") or standard.queue,

@@ -11,6 +11,7 @@ from crewq.agent.prompts import planned
 from crewq.agent.retry import RetryingModel
 from crewq.agent.review import Check, Unfit
 from crewq.agent.toolbox import Invoke, Toolbox, ToolResult, call_in, invoke_directly
+from crewq.agent.watchers import add_watchers
 from crewq.agent.window import estimate
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Unfit",
     "Verdict",
     "account_of",
+    "add_watchers",
     "build_model",
     "call_in",
     "close_litellm",

@@ -205,6 +205,8 @@ class LiteLLMModel:
             options["response_format"] = _response_format(request.answer_schema)
         if key := self._key_for(litellm, request):
             options["api_key"] = key
+        if request.metadata:
+            options["metadata"] = request.metadata | (options.get("metadata") or {})
         return options | {
             "model": request.model,
             "messages": list(request.messages),

@@ -152,7 +152,17 @@ class Case:
         call had been noted before, and was answered sooner."""
         cuts = self.cuts(call.key, call.started - NOTICE, call.started)
         noted = self.noted_at(call)
-        return any(not call.paid or (noted < cut.begin and self.lasts(cut)) for cut in cuts)
+        reflex = any(not call.paid or (noted < cut.begin and self.lasts(cut)) for cut in cuts)
+        return reflex or self.is_delivered_late(call)
+
+    def is_delivered_late(self, call: ModelCall) -> bool:
+        """Whether it was sent just as its worker lost its network, and the kernel brought it over later, when nobody waited
+        for it any more. TCP waits twice as long after each try, so that is as long after the cut as it lasted, at most."""
+        if call.paid:
+            return False
+        noted = self.noted_at(call)
+        cuts = [cut for cut in self.cuts(call.key, noted, call.started) if cut.why == "off the network"]
+        return any(noted <= cut.end and call.started <= cut.end + (cut.end - cut.begin) + NOTICE for cut in cuts)
 
 
 __all__ = ["EXCUSES", "HAND_OVER", "NOTICE", "Case"]

@@ -29,7 +29,7 @@ class Cut:
     worker: str  # the API key of that life, or of a child of it
     begin: float
     end: float
-    why: str  # killed, died, stopped, frozen, cut off
+    why: str  # killed, died, stopped, frozen, cut off (from Redis), off the network
 
 
 @dataclass(frozen=True)

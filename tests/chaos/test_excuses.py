@@ -84,6 +84,34 @@ def test_who_is_frozen_just_after_it_noted_a_call_may_send_it_at_the_thaw_and_be
     assert scene.objections() == objections
 
 
+@pytest.mark.parametrize(
+    ("why", "after", "status", "objections"),
+    [
+        ("off the network", LEASE / 2, None, []),
+        ("off the network", LEASE / 2, 200, ["I2"]),
+        ("off the network", LEASE + 7, None, ["I2"]),
+        ("cut off", LEASE / 2, None, ["I2"]),
+    ],
+    ids=["broken off", "answered", "later than TCP tries", "the network to the model was there"],
+)
+def test_what_was_sent_as_the_network_went_may_come_late_but_not_be_paid(
+    scene: Scene, why: str, after: float, status: int | None, objections: list[str]
+) -> None:
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    back = time.time() + LEASE + 5
+    scene.add("cuts", Cut(KEYS["1"], time.time() - 0.1, back, why))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    late = back + after
+    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["1"], "", late, late + 0.01, status))
+    assert scene.objections() == objections
+
+
 @pytest.mark.parametrize(("seconds", "objections"), [(MODEL_TIMEOUT, []), (MODEL_TIMEOUT / 2, ["I2", "I3"])])
 def test_an_answer_that_nobody_waited_for_any_more(scene: Scene, seconds: float, objections: list[str]) -> None:
     run = scene.accept("k1")

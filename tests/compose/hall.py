@@ -96,7 +96,7 @@ class Hall:
         """Keep the present lives of workers from their work: for ever, where they end."""
         begin = time.time()
         yield
-        end = time.time() if why in ("cut off", "frozen") else FOREVER
+        end = time.time() if why in ("off the network", "frozen") else FOREVER
         self._cuts += [(container[:12], begin, end, why) for container in containers]
 
     @contextmanager

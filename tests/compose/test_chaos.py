@@ -68,7 +68,7 @@ def kill_all(hall: Hall) -> None:
 def cut_off(hall: Hall) -> None:
     with hall.deed("one worker off the network until others have its tasks, and back"):
         container, network = hall.a_busy_worker(), f"{hall.fleet.project}_default"
-        with hall.cut(container, why="cut off"):
+        with hall.cut(container, why="off the network"):
             docker("network", "disconnect", network, container)
             hall.others_took_over(container)
             docker("network", "connect", network, container)

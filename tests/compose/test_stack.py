@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import redis
 
 from tests.compose.fleet import ROOT, Fleet, docker
+from tests.waiting import until
 
 KEY = "sk-a-key-that-nobody-may-see"
 ADDED = 400  # megabytes that the image may be larger than what it stands on
@@ -49,8 +51,9 @@ def in_worker(fleet: Fleet, script: str) -> str:
 # -- locked down ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["redis", "worker", "flower"])
+@pytest.mark.parametrize("service", ["redis", "worker", "flower", "beat", "metrics"])
 def test_a_container_may_do_little(fleet: Fleet, service: str) -> None:
+    fleet.up(service)  # of a profile, too, when it is asked for by its name
     host = about(fleet, service)["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -67,10 +70,12 @@ def test_a_container_may_do_little(fleet: Fleet, service: str) -> None:
 
 
 def test_only_this_machine_reaches_the_ports(fleet: Fleet) -> None:
+    fleet.up("metrics")
     for service in ("redis", "flower"):
         for bindings in filter(None, about(fleet, service)["NetworkSettings"]["Ports"].values()):
             assert {one["HostIp"] for one in bindings} == {"127.0.0.1"}
-    assert not any(about(fleet, "worker")["NetworkSettings"]["Ports"].values())
+    for service in ("worker", "metrics"):
+        assert not any(about(fleet, service)["NetworkSettings"]["Ports"].values())
 
 
 def test_code_of_a_model_runs_in_the_sandbox_there(fleet: Fleet) -> None:
@@ -90,6 +95,18 @@ def test_the_image_is_small(image: str, say: Callable[[str], None]) -> None:
 
 def test_litellm_is_loaded_when_the_worker_is_ready(fleet: Fleet) -> None:
     assert "tokenizers" in in_worker(fleet, "cat /proc/$worker/maps"), "a library that litellm loads"
+
+
+def test_a_flower_that_stands_still_is_not_healthy(fleet: Fleet) -> None:
+    kind, *check = about(fleet, "flower")["Config"]["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    assert "python" not in check, "which would be started every few seconds"
+    fleet.exec("flower", *check)
+    flower = "flower=$(cut -d' ' -f1 /proc/1/task/1/children)"
+    fleet.exec("flower", "sh", "-c", f"{flower}; kill -STOP $flower")
+    until(lambda: health(fleet, "flower") == "unhealthy", 60)
+    fleet.exec("flower", "sh", "-c", f"{flower}; kill -CONT $flower")
+    until(lambda: health(fleet, "flower") == "healthy", 60)
 
 
 def test_a_worker_that_stands_still_is_not_healthy(fleet: Fleet) -> None:
@@ -160,5 +177,38 @@ def test_a_key_that_cannot_be_read_is_said_and_not_ignored(fleet: Fleet, tmp_pat
 
 
 def test_an_optional_part_is_there_when_it_is_asked_for(fleet: Fleet) -> None:
-    assert "cli" not in fleet.compose("config", "--services").split()
+    assert {"cli", "beat", "metrics"}.isdisjoint(fleet.compose("config", "--services").split())
     assert "1 answer: " in fleet.compose("run", "--rm", "-T", "cli")
+
+
+READ = "import urllib.request as web; print(web.urlopen('http://metrics:9808/metrics', timeout=9).read().decode())"
+
+
+def test_metrics_are_for_those_in_the_same_network(fleet: Fleet) -> None:
+    fleet.up("metrics")
+    assert 'crewq_runs_total{state="completed"} ' in fleet.exec("worker", "python", "-c", READ)
+    assert health(fleet, "metrics") == "healthy"
+    with redis_away(fleet):
+        until(lambda: health(fleet, "metrics") == "unhealthy", 90)
+        assert "crewq_store_up 0.0" in fleet.exec("worker", "python", "-c", READ)
+    until(lambda: health(fleet, "metrics") == "healthy", 60)
+
+
+def test_a_beat_starts_the_runs_of_a_schedule(fleet: Fleet) -> None:
+    fleet.up("beat")
+    fleet.exec("worker", "crewq", "schedule", "add", "pulse", *FIRST_RUN[2:], "--every", "2s")
+    until(lambda: "pulse" in fleet.exec("worker", "crewq", "runs", "--state", "completed"), 60)
+    fleet.exec("worker", "crewq", "schedule", "remove", "pulse")
+
+
+def health(fleet: Fleet, service: str) -> str:
+    """What Docker holds a container of a service to be."""
+    return str(about(fleet, service)["State"]["Health"]["Status"])
+
+
+@contextmanager
+def redis_away(fleet: Fleet) -> Iterator[None]:
+    """Have Redis answer nobody."""
+    fleet.compose("pause", "redis")
+    yield
+    fleet.compose("unpause", "redis")

@@ -28,6 +28,12 @@ def test_how_long_to_wait_is_no_part_of_the_question() -> None:
     assert REQUEST.model_copy(update={"options": REQUEST.options | patient}).digest() == REQUEST.digest()
 
 
+def test_whose_question_it_is_is_no_part_of_it() -> None:
+    asked = REQUEST.model_copy(update={"metadata": {"crewq_run": "r"}})
+    assert asked.digest() == REQUEST.digest()
+    assert "crewq_run" not in asked.model_dump_json()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
