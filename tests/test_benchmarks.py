@@ -66,6 +66,16 @@ def test_a_peer_makes_the_calls_of_three_tasks_for_each_run(name: str) -> None:
     assert all(seconds > 0 for seconds in spent)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_figures_for_sizing_can_be_measured_again(tmp_path: Path) -> None:
+    rows = {row["what"]: row["numbers"]["value"] for row in _measured(tmp_path, "sizing")}
+    assert all(math.isfinite(value) for value in rows.values())
+    connections = [value for what, value in rows.items() if what.startswith("connections")]
+    assert len(connections) == 2
+    assert all(value >= 1 for value in connections)
+
+
 def test_it_says_what_there_is() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks"], cwd=ROOT, env=environment(), capture_output=True, text=True

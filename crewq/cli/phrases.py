@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crewq.outputs import UsageMetrics
 
+LEAST = 0.00005  # dollars: what is less, four digits would call nothing
 SHORT_ID = 8  # letters: unambiguous among many thousands of runs, and any unambiguous beginning is accepted
 
 
@@ -59,7 +60,8 @@ def money(usage: UsageMetrics) -> str:
     if not usage.cost and not usage.cost_known:
         return "$?"
     digits = 2 if usage.cost >= 1 or not usage.cost else 4
-    return f"${usage.cost:.{digits}f}{'' if usage.cost_known else ' + ?'}"
+    said = "<$0.0001" if 0 < usage.cost < LEAST else f"${usage.cost:.{digits}f}"
+    return f"{said}{'' if usage.cost_known else ' + ?'}"
 
 
 def tokens(usage: UsageMetrics) -> str:

@@ -3,7 +3,7 @@
 import { card, fill, h, table } from "./dom.js";
 import { button, confirm } from "./dialog.js";
 import { act, base, get, keepAsking, readOnly } from "./server.js";
-import { badge, counted, duration, link, metrics, money, runLink, short, tokens, when } from "./words.js";
+import { badge, counted, dollars, duration, link, metrics, money, runLink, short, tokens, when } from "./words.js";
 
 const LIVE = 2000; // ms
 const LATER = 10000; // of a batch that has ended: it may be retried
@@ -36,7 +36,7 @@ export async function show(page, name) {
     const changed = JSON.stringify([batch, list]);
     if (changed === shown) return;
     shown = changed;
-    fill(charts, h("div.crewq-charts", {}, chart("Durations", batch.seconds, duration), chart("Cost", batch.cost, (cost) => `$${cost.toFixed(cost < 1 ? 4 : 2)}`)));
+    fill(charts, h("div.crewq-charts", {}, chart("Durations", batch.seconds, duration), chart("Cost", batch.cost, dollars)));
     fill(failures, batch.failures.length ? card(failedTitle(batch), table("Failed runs", ["Item", "Run", "Why"], batch.failures.map(failure), "")) : null);
     fill(runs, card("Runs", table("Runs of the batch", ["Item", "Run", "State", "-Tokens", "-Cost"], list.runs.map(row), "None yet."),
       h("nav.crewq-pager", { "aria-label": "Pages of runs" }, turn("Earlier", offset > 0, go(Math.max(0, offset - PAGE))), turn("Later", list.next !== null, go(list.next)))));

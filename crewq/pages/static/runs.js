@@ -5,8 +5,8 @@ import { base, get, keepAsking } from "./server.js";
 import { badge, batchLink, counted, duration, metrics, money, runLink, secondsBetween, short, tokens, when } from "./words.js";
 
 const STATES = ["", "queued", "running", "paused", "completed", "failed", "cancelled"];
-const COLUMNS = ["", "Run", "State", "Crew", "-Created", "-Took", "-Tokens", "Cost", "-Belongs to"];
-const BATCH_COLUMNS = ["Batch", "Crew", "Created", "Runs", "Completed", "-Failed", "-Cancelled", "-Ended"];
+const COLUMNS = ["", "Run", "State", "Crew", "-Created", "-Took", "-Tokens", "-Cost", "-Belongs to"];
+const BATCH_COLUMNS = ["Batch", "Crew", "-Created", "Runs", "Completed", "-Failed", "-Cancelled", "-Ended"];
 const LIVE = 2000; // ms
 const TOTALS_EVERY = 5; // rounds
 

@@ -22,8 +22,12 @@ export function duration(seconds) {
 export function money(usage) {
   const known = usage.unpriced_requests === 0;
   if (!usage.cost && !known) return "$?";
-  const digits = usage.cost >= 1 || !usage.cost ? 2 : 4;
-  return `$${usage.cost.toFixed(digits)}${known ? "" : " + ?"}`;
+  return `${dollars(usage.cost)}${known ? "" : " + ?"}`;
+}
+
+export function dollars(cost) {
+  if (cost > 0 && cost < 0.00005) return "<$0.0001"; // which four digits would call nothing
+  return `$${cost.toFixed(cost >= 1 || !cost ? 2 : 4)}`;
 }
 
 export const tokens = (usage) => usage.total_tokens.toLocaleString("en");

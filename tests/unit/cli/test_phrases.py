@@ -29,7 +29,14 @@ def test_durations(seconds: float | None, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("cost", "unpriced", "said"),
-    [(0.0, 0, "$0.00"), (0.00123, 0, "$0.0012"), (12.345, 0, "$12.35"), (0.0, 2, "$?"), (0.5, 1, "$0.5000 + ?")],
+    [
+        (0.0, 0, "$0.00"),
+        (0.00123, 0, "$0.0012"),
+        (1e-6, 0, "<$0.0001"),
+        (12.345, 0, "$12.35"),
+        (0.0, 2, "$?"),
+        (0.5, 1, "$0.5000 + ?"),
+    ],
 )
 def test_an_unknown_price_is_never_nothing(cost: float, unpriced: int, said: str) -> None:
     assert money(UsageMetrics(cost=cost, unpriced_requests=unpriced)) == said
