@@ -17,7 +17,7 @@ from crewq.outputs import CrewOutput
 from crewq.producer import Producer
 from crewq.run import Run
 from crewq.states import RunState
-from crewq.store import BatchRecord
+from crewq.store import BatchRecord, RunRecord
 from crewq.terms import check_budget
 
 READ_SECONDS = 2.0  # how long one read of a batch's ends waits
@@ -34,6 +34,7 @@ class Batch(Handle[list[Any]]):
         producer: this process's way to Redis; None: by the environment. With one, a whole id is taken to be of its store.
         classes: the caller's own classes of structured outputs, by the position of the task.
         finish: what is done with the output of each run before it is given back.
+        ended: who is told how each run ended.
         return_exceptions: what awaiting does about runs that did not complete: their errors in place of their outputs,
             or one BatchFailed.
 
@@ -50,11 +51,13 @@ class Batch(Handle[list[Any]]):
         *,
         classes: Mapping[int, type[BaseModel]] | None = None,
         finish: Callable[[CrewOutput], CrewOutput] | None = None,
+        ended: Callable[[RunRecord], None] | None = None,
         return_exceptions: bool = False,
     ) -> None:
         super().__init__(batch_id, producer)
         self._classes = classes
         self._finish = finish
+        self._tell_end = ended
         self._return_exceptions = return_exceptions
         self._told = ""  # why runs of it are paused, once that was told
 
@@ -105,7 +108,7 @@ class Batch(Handle[list[Any]]):
 
     def run(self, run_id: str) -> Run:
         """The handle of one of its runs."""
-        return Run(run_id, self._producer, classes=self._classes, finish=self._finish)
+        return Run(run_id, self._producer, classes=self._classes, finish=self._finish, ended=self._tell_end)
 
     def progress(self) -> BatchRecord:
         """How many of its runs have completed, failed and been cancelled, of how many."""

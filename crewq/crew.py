@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from crewq import errors, lacking
 from crewq.batch import Batch
+from crewq.description import CrewDescription
 from crewq.fanout import new_run, start_batch, start_run
-from crewq.freeze import Plan, freeze, lent_keys, modules_of
+from crewq.freeze import freeze, lent_keys, modules_of
 from crewq.handle import find
-from crewq.language_model import LLM
-from crewq.member import Member, digest_of, without
-from crewq.members import Agent, Task, copies
-from crewq.model import BaseLLM
+from crewq.member import without
+from crewq.output_log import append
 from crewq.outputs import CrewOutput, UsageMetrics
 from crewq.producer import Producer, connect
 from crewq.replay import find_task, spec_to_resume_with, start_replay
 from crewq.run import Run
-from crewq.settings import Settings
-from crewq.spec import CrewSpec, Process, templates
-from crewq.store import Job
+from crewq.spec import CrewSpec, templates
+from crewq.store import Job, RunRecord
 from crewq.stream import CrewStreamingOutput
-from crewq.template import checked_inputs, names_in, require
+from crewq.template import checked_inputs, require
 from crewq.terminal import attend, somebody_is_there, watched
 from crewq.terms import BudgetGiven, Terms, TermsGiven, check_timeout
 
@@ -37,52 +34,9 @@ Inputs = Mapping[str, Any]
 LOOP_THREAD = "crewq-loop"
 
 
-class Crew(Member):
-    """Agents and the tasks they do, in order. It can be kicked off any number of times, also at the same time.
-
-    Fields, beside CrewAI's own meaning:
-        max_rpm: model calls per minute of all its agents together, over the whole fleet.
-        respect_context_window: the default of its agents.
-        manager_agent, manager_llm: who does the tasks of a hierarchical crew, by giving work to its agents.
-        planning: a first step of each run, `plan`, in which all tasks are planned; each task is told the plan.
-        stream: kickoff gives a `CrewStreamingOutput`: what the agents say, as they say it. The runs of a batch are followed
-            one by one: `CrewStreamingOutput(run)`.
-        before_kickoff_callbacks, after_kickoff_callbacks: called in this process, inputs → inputs and output → output.
-        on_change: what `resume` does with a run of this crew as it was before: go on with the crew as it is now
-            (`resume`), with the crew as it was (`pin`), or not at all (`refuse`). A run that nobody stopped always goes on
-            with the crew that it was started with.
-        verbose: `kickoff` tells on stdout what happens in its tasks, or in those of the agents that are verbose.
-        queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -- -Q NAME`); None:
-            CREWQ_QUEUE. A task or its agent may name another. In embedded mode, the one worker does all.
-        task_callback, step_callback: called in the worker; they travel by their name.
-    """
-
-    lacks = lacking.OF_A_CREW
-    lacks_methods = lacking.METHODS_OF_A_CREW
-    ignores = lacking.IGNORED_OF_A_CREW
-
-    agents: list[Agent] = Field(default_factory=list)
-    tasks: list[Task] = Field(default_factory=list)
-    process: Process = Process.sequential
-    verbose: bool = False
-    name: str = "crew"
-    max_rpm: int | None = Field(default=None, ge=1)
-    cache: bool = False
-    respect_context_window: bool | None = None
-    manager_agent: Agent | None = None
-    manager_llm: str | LLM | BaseLLM | None = None
-    planning: bool = False
-    planning_llm: str | LLM | BaseLLM | None = None
-    stream: bool = False
-    step_callback: Callable[..., Any] | None = None
-    task_callback: Callable[..., Any] | None = None
-    before_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
-    after_kickoff_callbacks: list[Callable[..., Any]] = Field(default_factory=list)
-    queue: str | None = Field(default=None, min_length=1)
-    on_change: Literal["resume", "pin", "refuse"] = "resume"
-    usage_metrics: UsageMetrics | None = None
-    function_calling_llm: Any = None  # without effect, as is
-    checkpoint: Any = None
+class Crew(CrewDescription):
+    """Agents and the tasks they do, in order. It can be kicked off any number of times, also at the same time. Its fields
+    are those of `crewq.description.CrewDescription`."""
 
     _latest: str | None = PrivateAttr(default=None)
 
@@ -213,7 +167,12 @@ class Crew(Member):
         values = self._values_of_each(spec, inputs)
         batch = start_batch(producer, spec, values, key=idempotency_key, window=max_in_flight, terms=agreed)
         return Batch(
-            batch, producer, classes=self._classes(), finish=self._called_back, return_exceptions=return_exceptions
+            batch,
+            producer,
+            classes=self._classes(),
+            finish=self._called_back,
+            ended=self._logged,
+            return_exceptions=return_exceptions,
         )
 
     akickoff_for_each: ClassVar[Any] = kickoff_for_each_async
@@ -312,29 +271,10 @@ class Crew(Member):
         """The same; None: there is none yet."""
         return self.usage_metrics
 
-    @property
-    def key(self) -> str:
-        """The same for crews of equal agents and tasks (CrewAI's: the MD5 of their keys)."""
-        return digest_of(*(agent.key for agent in self.agents), *(task.key for task in self.tasks))
-
-    def fetch_inputs(self) -> set[str]:
-        """The names of all `{placeholders}` of the crew."""
-        return {name for _, text in templates(self.spec()) for name in names_in(text)}
-
-    def spec(self, settings: Settings | None = None) -> CrewSpec:
-        """The crew as it travels under some settings; None: those of the environment.
-
-        Raises:
-            CrewError, NotPortable: it cannot run as it is written.
-        """
-        return freeze(self._plan(), settings or Settings.from_env(os.environ))
-
     def copy(self, **_: Any) -> Self:
         """A crew of copies of its agents and tasks, to be changed by itself. Runs share nothing, so they need none."""
         copied = super().copy()
-        copied.agents, copied.tasks = copies(self.agents, self.tasks)
-        copied.manager_agent = self.manager_agent.copy() if self.manager_agent else None
-        copied.usage_metrics, copied._latest = None, None
+        copied._latest = None
         return copied
 
     # -- the way of a kickoff ------------------------------------------------------------------------------
@@ -345,9 +285,6 @@ class Crew(Member):
         if producer.lend:
             producer.lend(modules_of(spec), lent_keys(self._plan(), spec))
         return producer, spec
-
-    def _plan(self) -> Plan:
-        return Plan(**{name: value for name, value in self if name in Plan._fields})
 
     def _values(self, spec: CrewSpec, inputs: Inputs | None) -> dict[str, Any]:
         values = checked_inputs(inputs)
@@ -367,13 +304,18 @@ class Crew(Member):
     def _classes(self) -> dict[int, type[BaseModel]]:
         return {at: task.output_pydantic for at, task in enumerate(self.tasks, self._first) if task.output_pydantic}
 
-    @property
-    def _first(self) -> int:
-        """The position of its first task in a run: with `planning`, another one stands before it."""
-        return int(self.planning)
-
     def _run(self, run: str, producer: Producer) -> Run:
-        return Run(run, producer, classes=self._classes(), finish=self._finished)
+        return Run(run, producer, classes=self._classes(), finish=self._finished, ended=self._noted)
+
+    def _noted(self, record: RunRecord) -> None:
+        """Fill in when its tasks were done in a run that has ended."""
+        for task, done in zip(self.tasks, record.tasks[self._first :], strict=False):
+            task.start_time, task.end_time = done.started, done.ended
+        self._logged(record)
+
+    def _logged(self, record: RunRecord) -> None:
+        if self.output_log_file:
+            append(self.output_log_file, record)
 
     def _wait_for(self, run: Run) -> Callable[[], CrewOutput]:
         """How to wait for a run: whoever wants to hear of it is told, and a person at a terminal asked what its tasks ask."""

@@ -59,6 +59,8 @@ def man(host: Host, crew: CrewSpec, at: int, inputs: Mapping[str, Any], task: Ta
         ReferenceRefused, ToolBroken, ModelUnknown, SandboxUnavailable, McpRefused: this worker cannot.
     """
     agent = filled(crew.agents[at], inputs, "role", "goal", "backstory")
+    if crew.knowledge:
+        agent = agent.model_copy(update={"knowledge": tuple(dict.fromkeys((*agent.knowledge, *crew.knowledge)))})
     specs = agent.tools if task is None or task.tools is None else task.tools
     tools = tuple(spec.build(host.settings.imports) for spec in specs)
     for server in agent.mcps:

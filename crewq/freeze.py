@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from crewq import errors
+from crewq.knowledge import BaseKnowledgeSource, pieces_of
 from crewq.language_model import LLM
 from crewq.lead import Staff, manager_of, planned_first, planner
 from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
@@ -57,6 +58,7 @@ class Plan(NamedTuple):
     planning: bool
     planning_llm: str | LLM | BaseLLM | None
     stream: bool
+    knowledge_sources: Sequence[BaseKnowledgeSource] | None
 
 
 def freeze(crew: Plan, settings: Settings) -> CrewSpec:
@@ -83,6 +85,7 @@ def freeze(crew: Plan, settings: Settings) -> CrewSpec:
         max_rpm=crew.max_rpm,
         task_callback=_callback(crew.task_callback, f"The task_callback of the crew {crew.name!r}", settings),
         step_callback=_callback(crew.step_callback, f"The step_callback of the crew {crew.name!r}", settings),
+        knowledge=pieces_of(crew.knowledge_sources, "Crew"),
     )
     # Only a process of the same script can load what is defined in it, or has its keys: such a crew has a queue of its own.
     own = "__main__" in modules_of(spec) or lent_keys(crew, spec)
@@ -164,6 +167,8 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
         date_format=agent.date_format,
         sandbox=_sandbox(agent, settings) if agent.allow_code_execution else None,
         step_callback=_callback(agent.step_callback, f"The step_callback of {owner}", settings),
+        knowledge=pieces_of(agent.knowledge_sources, "Agent"),
+        knowledge_limit=agent.knowledge_config.results_limit,
     )
 
 

@@ -12,12 +12,10 @@ from typing import Final
 
 OF_A_CREW: Final = {
     "memory": "pass what is to be remembered as an input or as context.",
-    "embedder": "it belongs to memory and knowledge.",
-    "output_log_file": "use `crewq show --json`, or Celery's own log.",
+    "embedder": "there are no embeddings: knowledge is found by its words.",
     "config": "pass its entries as fields: Crew(**config).",
     "prompt_file": "use system_template and prompt_template of the agents.",
-    "knowledge": "give the agents a tool that searches it.",
-    "knowledge_sources": "give the agents a tool that searches them.",
+    "knowledge": "pass its sources: knowledge_sources=[...].",
     "share_crew": "crewq sends nothing anywhere.",
     "chat_llm": "it belongs to `crewai chat`.",
     "tracing": "`crewq show` and Flower tell what happened.",
@@ -31,9 +29,8 @@ OF_A_CREW: Final = {
 
 OF_AN_AGENT: Final = {
     "memory": "pass what is to be remembered as an input or as context.",
-    "knowledge": "give the agent a tool that searches it.",
-    "knowledge_sources": "give the agent a tool that searches them.",
-    "embedder": "it belongs to memory and knowledge.",
+    "knowledge": "pass its sources: knowledge_sources=[...].",
+    "embedder": "there are no embeddings: knowledge is found by its words.",
     "planning": "write a first task that plans, and give it as context.",
     "planning_config": "write a first task that plans.",
     "callbacks": "use step_callback.",
@@ -41,7 +38,6 @@ OF_AN_AGENT: Final = {
     "a2a": "give the agent a tool that calls the other agent.",
     "from_repository": "write the agent out.",
     "max_tokens": "set it in LLM(max_tokens=...).",
-    "knowledge_config": "it belongs to knowledge.",
     "executor_class": "crewq has one agent loop.",
     "checkpoint": "every call is kept already, without it.",
     "security_config": "it belongs to CrewAI's own platform.",
@@ -117,9 +113,6 @@ METHODS_OF_A_TASK: Final = {
     "prompt": "the conversation comes with the output: output.messages; `crewq show` has it too.",
     "fingerprint": "runs are told apart by their ids.",
     # What CrewAI counts on the task, which is shared by all its runs; here it is a run's.
-    "start_time": "a run has it: run.tasks[0].started.",
-    "end_time": "a run has it: run.tasks[0].ended.",
-    "execution_duration": "a run has it: run.tasks[0].ended - run.tasks[0].started.",
     "retry_count": "a run has it: run.tasks[0].attempt counts how often it was begun.",
     "used_tools": "a run tells each call: [event for event in run.events() if event.type == 'call_finished'].",
     "tools_errors": "the conversation has what the model was told of them: output.tasks_output[0].messages.",

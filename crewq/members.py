@@ -9,12 +9,14 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from crewq import lacking
 from crewq.foreign_tools import adapted
+from crewq.knowledge import BaseKnowledgeSource, KnowledgeConfig
 from crewq.language_model import LLM
 from crewq.mcp import Server, as_server
 from crewq.member import Member, digest_of
@@ -58,6 +60,8 @@ class Agent(Member):
         queue: the Celery queue of its tasks, for workers that have what it needs (`crewq worker -- -Q NAME`); None: the crew's.
             Work that others give it is done where their task is.
         guardrail, guardrail_max_retries: for `kickoff` of the agent by itself, as in CrewAI; a crew's tasks have their own.
+        knowledge_sources: what it goes by, of `crewq.knowledge`; of each task it is told the pieces that share words with it.
+        knowledge_config: how many pieces.
         reasoning, max_reasoning_attempts, function_calling_llm, multimodal: taken with a warning, and without effect.
     """
 
@@ -92,6 +96,8 @@ class Agent(Member):
     step_callback: Callable[..., Any] | None = None
     guardrail: Guardrail | Sequence[Guardrail] | None = None
     guardrail_max_retries: int = Field(default=3, ge=0)
+    knowledge_sources: list[BaseKnowledgeSource] | None = None
+    knowledge_config: KnowledgeConfig = Field(default_factory=KnowledgeConfig)
     reasoning: bool = False
     max_reasoning_attempts: int | None = None
     function_calling_llm: Any = None
@@ -136,6 +142,11 @@ class Agent(Member):
     def _adapt_tools(cls, given: Any) -> Any:
         return [adapted(one) for one in given] if isinstance(given, (list, tuple)) else given
 
+    @field_validator("knowledge_config", mode="before")
+    @classmethod
+    def _usual_config(cls, given: Any) -> Any:
+        return KnowledgeConfig() if given is None else given
+
     @field_validator("mcps", mode="before")
     @classmethod
     def _read_servers(cls, given: Any) -> Any:
@@ -157,6 +168,7 @@ class Task(Member):
             the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
         guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
         human_input: the run is paused until a person accepts the answer or says what to change: `Run.answer`.
+        output, start_time, end_time: filled in by a run of its crew that is waited for.
         queue: the Celery queue that it goes through; None: that of its agent, or else the crew's. This field is crewq's own.
     """
 
@@ -183,6 +195,8 @@ class Task(Member):
     human_input: bool = False
     queue: str | None = Field(default=None, min_length=1)
     output: TaskOutput | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     _id: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
@@ -201,7 +215,7 @@ class Task(Member):
         """
         copied = super().copy()
         copied._id = uuid.uuid4()
-        copied.output = None
+        copied.output = copied.start_time = copied.end_time = None
         role = self.agent.role if self.agent else None
         copied.agent = next((agent for agent in agents if agent.role == role), self.agent)
         if isinstance(self.context, list):
@@ -221,6 +235,13 @@ class Task(Member):
     def id(self) -> uuid.UUID:
         """This object's own id; `Crew.replay` takes it for the latest run that this crew object started."""
         return self._id
+
+    @property
+    def execution_duration(self) -> float | None:
+        """The seconds that it took in the latest run of its crew that was waited for; None: there is none yet."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
 
     @property
     def answer_class(self) -> type[BaseModel] | None:

@@ -37,6 +37,7 @@ class Run(Handle[CrewOutput]):
         producer: this process's way to Redis; None: by the environment. With one, a whole id is taken to be of its store.
         classes: the caller's own classes of structured outputs, by the position of the task.
         finish: what is done with its output, once, before it is given back.
+        ended: who is told, once, how it ended, before its output or its error is.
 
     Raises:
         UnknownId, AmbiguousId: no run is, or several are, called that.
@@ -51,10 +52,12 @@ class Run(Handle[CrewOutput]):
         *,
         classes: Mapping[int, type[BaseModel]] | None = None,
         finish: Callable[[CrewOutput], CrewOutput] | None = None,
+        ended: Callable[[RunRecord], None] | None = None,
     ) -> None:
         super().__init__(run_id, producer)
         self._classes = dict(classes or {})
         self._finish = finish
+        self._tell_end = ended
         self._output: CrewOutput | None = None
         self._finishing = threading.Lock()  # whoever waits comes back in a thread of its own
 
@@ -100,6 +103,9 @@ class Run(Handle[CrewOutput]):
 
     def _read_output(self) -> CrewOutput:
         record = self.record()
+        tell, self._tell_end = self._tell_end, None
+        if tell:
+            tell(record)
         if record.state is RunState.CANCELLED:
             raise errors.RunCancelled(run=self.id)
         if record.state is RunState.FAILED:

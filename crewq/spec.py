@@ -128,6 +128,8 @@ class AgentSpec(Frozen):
     date_format: str = "%Y-%m-%d"
     sandbox: str | None = None  # where the code that its model writes is run; None: it may not run any
     step_callback: str | None = None
+    knowledge: tuple[str, ...] = ()  # texts in pieces, of which each task is told
+    knowledge_limit: int = 5  # those that have most to do with it
 
 
 class ToolFilterContext(Frozen):
@@ -206,7 +208,7 @@ class TaskSpec(Frozen):
 
 class CrewSpec(Frozen):
     """A crew, whole. `queue` is the Celery queue of those of its tasks that name none; `stream` has the answers of its models
-    told of as they come."""
+    told of as they come; `knowledge` is what all its agents go by, beside their own."""
 
     version: Literal[1] = SPEC_VERSION
     name: str
@@ -220,6 +222,7 @@ class CrewSpec(Frozen):
     max_rpm: int | None = None
     task_callback: str | None = None
     step_callback: str | None = None
+    knowledge: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _stands(self) -> Self:

@@ -138,6 +138,12 @@ SHOWN = {
         "integration/test_kickoff.py": ["test_a_verbose_crew_tells_what_happens"],
         "integration/test_cli.py": ["test_a_run_is_watched_and_cancelled_from_elsewhere"],
     },
+    "`knowledge_sources`": {
+        "integration/test_knowledge.py": [
+            "test_a_task_is_told_what_concerns_it",
+            "test_a_coworker_is_told_what_concerns_the_work",
+        ],
+    },
     "a callback that fails": {
         "integration/test_tasks.py": ["test_a_callback_that_fails_costs_nothing"],
     },

@@ -70,7 +70,7 @@ class Native:
 
     def read(self, answer: ModelAnswer) -> Reply:
         """Its calls, or else its text, which then is the answer."""
-        calls = tuple(_with_id(call, at) for at, call in enumerate(answer.tool_calls))
+        calls = _told_apart(answer.tool_calls)
         return Reply(
             said=answer.text,
             thought=answer.text if calls else "",
@@ -94,9 +94,14 @@ class Native:
         ]
 
 
-def _with_id(call: ToolCall, at: int) -> ToolCall:
-    # Some servers leave the id out, and a result must name one. Within a message the position tells calls apart.
-    return call if call.id else call.model_copy(update={"id": f"call_{at}"})
+def _told_apart(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    # Some servers leave the id out or give one twice, and a result must name it. In a message the position tells calls apart.
+    known = {""}
+    told: list[ToolCall] = []
+    for at, call in enumerate(calls):
+        told.append(call.model_copy(update={"id": f"{call.id or 'call'}_{at}"}) if call.id in known else call)
+        known.add(call.id)
+    return tuple(told)
 
 
 def _as_message(call: ToolCall) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crewq.agent.brief import Brief
+from crewq.agent.search import found
 from crewq.model import Message
 
 MARKDOWN = (
@@ -28,6 +29,7 @@ BE_SHORTER = (
 )
 NOTHING_SAID = "(no answer)"  # stands in for an empty reply: providers refuse an empty message
 EDGE = "=" * 20
+PIECE_DIVIDER = "\n\n----------\n\n"
 
 DELEGATE_WORK = (
     "Have a coworker do a piece of work. The coworker knows nothing of your task but what you tell: say in `task` what is to "
@@ -70,6 +72,7 @@ def _user(brief: Brief) -> str:
         f"Your task:\n{task.description}",
         task.expected_output and f"What the answer must be:\n{task.expected_output}",
         brief.context and f"What is known from earlier tasks:\n{brief.context}",
+        _known(brief),
         f"Today is {_today(brief)}." if agent.inject_date else "",
         MARKDOWN if task.markdown else "",
         wanted(task.output_schema) if task.output_schema else "",
@@ -78,6 +81,13 @@ def _user(brief: Brief) -> str:
     if agent.prompt_template:
         text = agent.prompt_template.replace("{{ .Prompt }}", text)
     return text + _response_parts(brief)[0]
+
+
+def _known(brief: Brief) -> str:
+    agent = brief.agent
+    pieces = found(brief.task.description, agent.knowledge, agent.knowledge_limit)
+    told = PIECE_DIVIDER.join(pieces)
+    return f"What you have been given to go by, as far as it may concern this:\n{told}" if pieces else ""
 
 
 def unwrapped(text: str, brief: Brief) -> str:

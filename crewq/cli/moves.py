@@ -11,22 +11,33 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 # Where the names of a CrewAI module are; those of any other module of it are in `crewq` itself.
-HOMES: Final = {"crewai.mcp": "crewq.mcp", "crewai.project": "crewq.project", "crewai.tools": "crewq.tools"}
+HOMES: Final = {
+    "crewai.knowledge": "crewq.knowledge",
+    "crewai.mcp": "crewq.mcp",
+    "crewai.project": "crewq.project",
+    "crewai.tools": "crewq.tools",
+}
 MODULES: Final = {"crewai": "crewq", **HOMES}
 RENAMED: Final = {"BaseAgent": "Agent"}
 FROM: Final = re.compile(rb"from\s+(crewai[\w.]*)")
 BY_HAND: Final = "change it by hand."
 TEXT: Final = re.compile(r"crewai(\.\w+)+")
 
+FLOW: Final = "keep it, and crewai installed: its steps can kick off crews of crewq's. Or write the steps in Python."
+
 # What to do instead, by the beginning of the module's name or of the name in it; the longest counts.
 INSTEAD: Final = {
     "crewai": "crewq has nothing of that name.",
-    "crewai.Flow": "write the steps between crews in Python: runs can be awaited.",
-    "crewai.flow": "write the steps between crews in Python: runs can be awaited.",
+    "crewai.Flow": FLOW,
+    "crewai.flow": FLOW,
     "crewai.Memory": "pass what is to be remembered as an input or as context.",
     "crewai.memory": "pass what is to be remembered as an input or as context.",
-    "crewai.Knowledge": "give the agent a tool that searches it.",
-    "crewai.knowledge": "give the agent a tool that searches it.",
+    "crewai.Knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
+    "crewai.knowledge.knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
+    "crewai.knowledge.source.pdf_knowledge_source": "read the text yourself: StringKnowledgeSource(content=...).",
+    "crewai.knowledge.source.excel_knowledge_source": "read the text yourself: StringKnowledgeSource(content=...).",
+    "crewai.knowledge.source.crew_docling_source": "read the text yourself: StringKnowledgeSource(content=...).",
+    "crewai.knowledge.storage": "there is none: knowledge travels with the crew.",
     "crewai.LLMGuardrail": "give the criterion itself, in words: Task(guardrail='...').",
     "crewai.tasks.llm_guardrail": "give the criterion itself, in words: Task(guardrail='...').",
     "crewai.CheckpointConfig": "every call is kept already: crew.resume(run_id) and crew.replay(task_id) go on from there.",

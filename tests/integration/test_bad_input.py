@@ -126,7 +126,7 @@ def test_a_crew_that_cannot_run(
         (lambda: Crew(task=[]), "Crew has no field 'task'. Did you mean 'tasks'?"),
         (lambda: LLM(model="x", temprature=1), "LLM has no field 'temprature'. Did you mean 'temperature'?"),
         (lambda: Crew(tasks=[], memory=True), "is CrewAI's, and crewq does not have it yet"),
-        (lambda: Agent(role="a", goal="b", backstory="c", knowledge_sources=[1]), "is CrewAI's"),
+        (lambda: Agent(role="a", goal="b", backstory="c", embedder={"provider": "x"}), "is CrewAI's"),
         (lambda: Agent(role="a", goal="b"), "Agent(backstory=...) is not valid: Field required"),
         (lambda: Agent(role="a", goal="b", backstory="c", max_iter=0), "Agent(max_iter=...) is not valid"),
         (lambda: task(output_json=crews.Person, output_pydantic=crews.Person), "exclude each other"),

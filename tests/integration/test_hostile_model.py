@@ -106,6 +106,14 @@ def test_an_answer_in_no_form_is_asked_for_again_and_any_other_is_taken(
     assert ask(llm).result(30).raw == raw
 
 
+def test_calls_of_one_id_are_told_apart(llm: LLM, model_server: ModelServer) -> None:
+    model_server.enqueue(asks('{"left": 1, "right": 1}', '{"left": 2, "right": 3}'), "Told apart.")
+    assert ask(llm, tools=[crews.add]).result(30).raw == "Told apart."
+    *_, asked, first, second = model_server.ledger[-1].request["messages"]
+    assert [one["id"] for one in asked["tool_calls"]] == ["1", "1_1"]
+    assert [(one["tool_call_id"], one["content"]) for one in (first, second)] == [("1", "2"), ("1_1", "5")]
+
+
 def test_an_answer_that_a_filter_holds_back_ends_the_run(llm: LLM, model_server: ModelServer) -> None:
     model_server.enqueue(says("content_filter", content=None))
     with pytest.raises(errors.RunFailed, match="its provider's content filter held the answer back"):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -338,3 +339,20 @@ def test_a_verbose_crew_tells_what_happens(fleet: WorkerProcess, capsys: pytest.
     assert "t1" not in told
     assert Crew(tasks=tasks, verbose=True).kickoff().raw == "Quiet."
     assert "task 2/2 t1: completed by Tester\n    Quiet.\n" in capsys.readouterr().out
+
+
+def test_what_became_of_tasks_is_added_to_a_file(fleet: WorkerProcess, tmp_path: Path) -> None:
+    logged = crew("Greet {who}.").model_copy(update={"output_log_file": str(tmp_path / "log.json")})
+    logged.kickoff({"who": "Ann"})
+    logged.kickoff_for_each([{"who": "Ben"}])
+    failing = crew("Greet {who}.", llm=Echo(poison="Eve")).model_copy(
+        update={"output_log_file": logged.output_log_file}
+    )
+    run = failing.kickoff_async({"who": "Eve"})
+    for _ in range(2):
+        with pytest.raises(errors.RunFailed):
+            run.result(30)
+    entries = json.loads((tmp_path / "log.json").read_text())
+    assert [one["status"] for one in entries] == ["started", "completed"] * 2 + ["started", "failed"]
+    assert [name for name in ("Ann", "Ben") for one in entries if name in one.get("output", "")] == ["Ann", "Ben"]
+    assert "poisoned" in entries[-1]["error"]

@@ -9,7 +9,7 @@ import pytest
 
 from crewq import LLM, Crew, CrewOutput, Run, Task, errors
 from crewq.agent import estimate
-from crewq.agent.prompts import LAST_WORD, SUMMARISE
+from crewq.agent.prompts import LAST_WORD, MARKDOWN, SUMMARISE
 from crewq.agent.react import FEEDBACK
 from crewq.events import CallFinished
 from crewq.model import Message
@@ -212,6 +212,13 @@ def test_an_agent_without_a_system_prompt_says_all_in_one_message(model_server: 
     assert message["role"] == "user"
     assert message["content"].startswith("You are Tester.")
     assert "Your task:\nAsk" in message["content"]
+
+
+def test_a_task_in_markdown_says_so(model_server: ModelServer) -> None:
+    who = agent(LLM(model="openai/any", base_url=model_server.url))
+    tasks = [Task(description="Ask", agent=who, markdown=markdown) for markdown in (False, True)]
+    Crew(tasks=tasks).kickoff_async().result(20)
+    assert [MARKDOWN in str(last(request)["content"]) for request in sent(model_server)] == [False, True]
 
 
 # -- code of a model -------------------------------------------------------------------------------------------------

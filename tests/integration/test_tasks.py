@@ -266,6 +266,11 @@ def test_what_crewai_fills_in_on_the_objects(fleet: WorkerProcess) -> None:
     assert work.tasks[0].output is not None
     assert work.tasks[0].output.raw == output.raw
     assert work.usage_metrics == output.token_usage
+    (task,) = work.tasks
+    assert task.start_time is not None
+    assert task.end_time is not None
+    assert 0 <= (task.execution_duration or -1) < 20
+    assert task.copy().execution_duration is None
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------

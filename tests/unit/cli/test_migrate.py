@@ -61,6 +61,11 @@ def moved(source: str) -> Moved:
         ("from crewai.crews.crew_output import CrewOutput", "from crewq import CrewOutput"),
         ("from crewai.process import Process", "from crewq import Process"),
         ("from crewai.types.usage_metrics import UsageMetrics", "from crewq import UsageMetrics"),
+        (
+            "from crewai.knowledge.source.string_knowledge_source import StringKnowledgeSource",
+            "from crewq.knowledge import StringKnowledgeSource",
+        ),
+        ("from crewai.lite_agent_output import LiteAgentOutput", "from crewq import LiteAgentOutput"),
         ("from crewai.agents.x import BaseAgent", "from crewq import Agent as BaseAgent"),
         ("from crewai.agents.x import BaseAgent as B", "from crewq import Agent as B"),
         (
