@@ -41,6 +41,7 @@ class Assignment:
     coworkers: tuple[Post, ...]  # whom its agent can give work to
     seconds: float | None  # until the first of its limits is reached
     limit: str  # which limit that is
+    named: Callable[[str], str]  # what the digests of its calls are called in the journal
     daily: Budget | None  # what its tenant may spend today; None: no budget stands over it, neither that nor the run's
 
 
@@ -62,7 +63,7 @@ def load(host: Host, job: Job, claim: Claim) -> Assignment:
     before = claim.context.get(-1 if task.before is None else task.before, TaskOutput())
     daily = budget_of(claim.tenant, host.settings.budgets)
     budget = daily if daily or claim.has_budget else None
-    return Assignment(job, claim.attempt, crew, brief, before, post, coworkers, seconds, limit, budget)
+    return Assignment(job, claim.attempt, crew, brief, before, post, coworkers, seconds, limit, claim.named, budget)
 
 
 def _context(crew: CrewSpec, task: TaskSpec, claim: Claim) -> str:
@@ -122,6 +123,7 @@ async def _carry_out(host: Host, assignment: Assignment) -> Done:
         assignment.job,
         assignment.attempt,
         host.store_threads,
+        named=assignment.named,
         daily=assignment.daily,
     )
     callbacks = Callbacks(host, assignment, attempt)

@@ -64,6 +64,7 @@ class Attempt:
         attempt: its fence.
         threads: where the journal, which blocks, is asked.
         within: which part of the work these calls belong to; empty: to none in particular.
+        named: what the digest of a call is called in the journal.
         daily: what its tenant may spend today; None: no budget stands over its calls, neither that nor the run's.
     """
 
@@ -75,6 +76,7 @@ class Attempt:
         attempt: int,
         threads: Executor,
         within: str = "",
+        named: Callable[[str], str] = str,
         daily: Budget | None = None,
     ) -> None:
         self._journal = journal
@@ -83,6 +85,7 @@ class Attempt:
         self._attempt = attempt
         self._threads = threads
         self._within = within
+        self._named = named
         self.daily = daily
         self._made: Counter[tuple[str, str]] = Counter()
         self._failed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # ordinals, to be tried again
@@ -97,7 +100,9 @@ class Attempt:
         them makes its call first is not the same in every attempt."""
         self._parts[name] += 1
         within = f"{self._within}{name} {self._parts[name]}/"
-        part = Attempt(self._journal, self._keep, self._job, self._attempt, self._threads, within, self.daily)
+        part = Attempt(
+            self._journal, self._keep, self._job, self._attempt, self._threads, within, self._named, self.daily
+        )
         part.fresh = self.fresh
         part._under_way = self._under_way
         return part
@@ -112,6 +117,7 @@ class Attempt:
         """
         if self._within:
             digest = hashlib.sha256(f"{self._within}{digest}".encode()).hexdigest()[:32]
+        digest = self._named(digest)
         if failed := self._failed[kind, digest]:
             return Call(self._job, self._attempt, kind, name, digest, heappop(failed))
         ordinal = self._made[kind, digest]
@@ -157,7 +163,8 @@ class Attempt:
             Exception: as `do`. The call has failed then, and may be made again: nobody paid for it.
             PersonNeeded: it was under way when its worker died, and must not be repeated.
         """
-        begin = partial(self._journal.begin, call, repeatable=repeatable, shared=shared)
+        known_as = self._named(shared) if shared else ""
+        begin = partial(self._journal.begin, call, repeatable=repeatable, shared=known_as)
         finding = await self._ask(begin)
         while finding.word == "wait":
             await asyncio.sleep(ASK_AGAIN)
@@ -183,7 +190,7 @@ class Attempt:
 
     async def share(self, shared: str, result: str) -> None:
         """Let the calls of all tasks of the run that have `shared` in common have this result."""
-        await self._ask(lambda: self._journal.share(self._job, shared, result))
+        await self._ask(lambda: self._journal.share(self._job, self._named(shared), result))
 
     @contextmanager
     def _counted(self, what: str) -> Iterator[None]:

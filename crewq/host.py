@@ -64,7 +64,7 @@ class Host:
         self._hasty = Store(
             settings, patience=HASTE, connections=STORE_THREADS, beside=self.store, answer_within=HASTE * 2
         )
-        self.spool = Spool(settings.data_dir / "spool")
+        self.spool = Spool(settings.data_dir / "spool", self.store.seal, self.store.open)
         self.store_threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="crewq-store")
         self.tool_threads = ThreadPoolExecutor(settings.concurrency * 2, thread_name_prefix="crewq-tool")
         self.gate = Gate()

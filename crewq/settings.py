@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from crewq import errors
 from crewq.addresses import SERVER_SCHEMES, Address, read_address, with_password, without_password
 from crewq.budgets import TenantBudget, read_budgets
+from crewq.keyring import Key, read_keys
 from crewq.limits import ModelLimit, read_limits
 from crewq.references import Imports
 from crewq.sandboxes import SANDBOXES
@@ -62,6 +63,7 @@ class Settings:
         limits: what models may be asked, over all workers together.
         budgets: what tenants may spend in a day.
         weights: of tenants, and of `*`, everybody else: how they share the slots of the workers.
+        encryption_keys: under which texts are encrypted in Redis; the first encrypts, all of them decrypt.
         at_home: whether `redis_url` is that of the embedded server.
     """
 
@@ -89,6 +91,7 @@ class Settings:
     limits: tuple[ModelLimit, ...] = ()
     budgets: tuple[TenantBudget, ...] = ()
     weights: tuple[tuple[str, float], ...] = ()
+    encryption_keys: tuple[Key, ...] = ()
     at_home: bool = False
 
     @classmethod
@@ -129,6 +132,7 @@ class Settings:
             limits=read_limits(read.text("CREWQ_LIMITS"), "CREWQ_LIMITS"),
             budgets=read_budgets(read.text("CREWQ_BUDGETS"), "CREWQ_BUDGETS"),
             weights=read_weights(read.text("CREWQ_WEIGHTS"), "CREWQ_WEIGHTS"),
+            encryption_keys=read_keys(read.secret("CREWQ_ENCRYPTION_KEYS"), "CREWQ_ENCRYPTION_KEYS"),
         )
 
     def with_(self, **changes: Any) -> Settings:
@@ -161,13 +165,13 @@ class _Reader:
 
     def url(self, names: tuple[str, ...], password: str) -> str | None:
         for name in names:
-            if value := self._secret(name):
+            if value := self.secret(name):
                 self._address(name, value, "it must be a Redis URL")
-                return with_password(value, self._secret(password))
+                return with_password(value, self.secret(password))
         return None
 
     def broker(self, name: str) -> str | None:
-        value = self._secret(name)
+        value = self.secret(name)
         if not value:
             return None
         wanted = "it must be the URL of a broker: a Redis that is no cluster, or RabbitMQ (amqp://localhost:5672//)"
@@ -193,7 +197,7 @@ class _Reader:
     def text(self, name: str) -> str:
         return self._encodable(name, self.environ.get(name, ""))
 
-    def _secret(self, name: str) -> str:
+    def secret(self, name: str) -> str:
         return self._encodable(name, value_of(self.environ, name))
 
     def _encodable(self, name: str, value: str) -> str:

@@ -13,14 +13,17 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from crewq import errors
 from crewq.store import Call, Job, Journal
 
 log = logging.getLogger("crewq.spool")
+
+PLACE = "spool"
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,32 @@ class Answer:
         return cls(Call(**{**call, "job": Job(**call["job"])}), **raw)
 
 
+def _as_it_is(where: str, text: str) -> str:  # noqa: ARG001 - nothing is sealed where there are no keys
+    return text
+
+
 class Spool:
     """The answers of one worker process that are not in Redis yet.
 
     Args:
         directory: where; made with the first answer, readable by its owner only.
+        seal: what is written in the stead of a text, which may be a secret; and
+        unseal: the text again. Both are told the place.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        seal: Callable[[str, str], str] = _as_it_is,
+        unseal: Callable[[str, str], str] = _as_it_is,
+    ) -> None:
         self._directory = directory
+        self._seal = seal
+        self._unseal = unseal
         self._own: Path | None = None
         self._lock = -1
         self._making = threading.Lock()
+        self._left: set[Path] = set()
 
     @contextmanager
     def holding(self, answer: Answer) -> Iterator[None]:
@@ -67,7 +84,7 @@ class Spool:
         path = self._folder() / f"{uuid.uuid4().hex}.json"
         path.touch(mode=0o600)
         with path.open("w", encoding="utf-8") as file:
-            file.write(answer.to_json())
+            file.write(self._seal(PLACE, answer.to_json()))
             file.flush()
             os.fsync(file.fileno())
         yield  # left behind on purpose if this does not end well
@@ -79,10 +96,39 @@ class Spool:
         for folder in sorted(self._directory.glob("*")) if self._directory.is_dir() else ():
             if folder != self._own and (lock := _lock(folder)) >= 0:
                 try:
-                    adopted += _empty(folder, journal)
+                    adopted += self._empty(folder, journal)
                 finally:
                     os.close(lock)
         return adopted
+
+    def _empty(self, folder: Path, journal: Journal) -> int:
+        adopted = 0
+        for path in sorted(folder.glob("*.json")):
+            try:
+                answer = self._read(path)
+            except errors.RecordBroken as error:
+                self._leave(path, error)
+                continue
+            except (ValueError, TypeError, KeyError) as error:
+                log.warning("%s is half-written, so its worker died while the answer came: %s", path, error)
+            else:
+                answer.write(journal)
+            path.unlink()
+            adopted += 1
+        if not any(folder.glob("*.json")):
+            _remove(folder)
+        return adopted
+
+    def _leave(self, path: Path, error: errors.RecordBroken) -> None:
+        """It is paid for, and another may have the key. Somebody looks every second, and says so once."""
+        if path not in self._left:
+            log.warning("%s is left where it is: %s", path, error)
+            self._left.add(path)
+
+    def _read(self, path: Path) -> Answer:
+        """What a file holds. One from before there were keys is trusted as they are: nobody else can write to this disk."""
+        text = path.read_text(encoding="utf-8")
+        return Answer.from_json(text if text.startswith("{") else self._unseal(PLACE, text))
 
     def close(self) -> None:
         """Remove the own folder; what is still in it is left to the next worker."""
@@ -125,20 +171,6 @@ def _is_there(path: Path, file: int) -> bool:
         return os.path.samestat(os.fstat(file), path.stat())
     except OSError:
         return False
-
-
-def _empty(folder: Path, journal: Journal) -> int:
-    files = sorted(folder.glob("*.json"))
-    for path in files:
-        try:
-            answer = Answer.from_json(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, KeyError) as error:
-            log.warning("%s is half-written, so its worker died while the answer came: %s", path, error)
-        else:
-            answer.write(journal)
-        path.unlink()
-    _remove(folder)
-    return len(files)
 
 
 def _remove(folder: Path) -> None:

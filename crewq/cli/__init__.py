@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run a fleet": {
         "worker": ("workers", "Work on runs, until stopped."),
         "beat": ("beat", "Start the runs of schedules when they are due."),
+        "key": ("encryption", "Make a key to encrypt what lies in Redis."),
         "metrics": ("metrics", "Serve metrics to Prometheus."),
         "flower": ("flower", "Show runs, workers and jobs on web pages."),
     },

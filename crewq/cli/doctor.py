@@ -20,6 +20,7 @@ from crewq.cli.exits import DONE, ENDED_BADLY, exit_code
 from crewq.cli.keys import MODELS, present
 from crewq.cli.options import as_json, print_json
 from crewq.cli.phrases import counted
+from crewq.keyring import PLAIN
 from crewq.producer import Producer, connect
 from crewq.settings import Settings
 
@@ -56,7 +57,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     except errors.StoreError as error:
         code = exit_code(error)
         found.append(Finding("fail", "Redis", str(error)))
-    found += [*_keys(settings), _sandbox(settings), *_imports(settings)]
+    found += [*_encryption(settings), *_keys(settings), _sandbox(settings), *_imports(settings)]
     if code == DONE and any(one.level == "fail" for one in found):
         code = ENDED_BADLY
     if as_json:
@@ -136,6 +137,19 @@ def _workers(producer: Producer) -> Iterator[Finding]:
         yield Finding("ok", "workers", "none of their own: each process works on the runs that it starts.")
     else:
         yield Finding("warn", "workers", "none answers, so runs wait.", "Start one: crewq worker")
+
+
+def _encryption(settings: Settings) -> Iterator[Finding]:
+    if not settings.encryption_keys:
+        return
+    first, *others = (key.id for key in settings.encryption_keys)
+    also = f"; {', '.join(others)} may be read, too" if others else ""
+    told = "what is written now is not encrypted" if first == PLAIN else f"with the key {first}"
+    if PLAIN in (first, *others):
+        fix = "Leave `plain` out of CREWQ_ENCRYPTION_KEYS when the change-over is done."
+        yield Finding("warn", "encryption", f"{told}{also}. Texts that are not encrypted are taken for crewq's.", fix)
+    else:
+        yield Finding("ok", "encryption", f"{told}{also}.")
 
 
 # -- what a worker needs -----------------------------------------------------------------------------------

@@ -21,12 +21,14 @@ them stands one warning, `FieldIgnored`.
     │   ├── KeyReused                        an idempotency key that named another kickoff
     │   ├── ScheduleError                    ScheduleInvalid, ScheduleKnown
     │   ├── SettingInvalid                   an environment variable with a value that cannot be meant
+    │   ├── EncryptionMissing                keys, and not the package that encrypts
     │   ├── FlowerExposed                    Flower for other machines, without a password
     │   ├── StreamUnread                     the result of a stream before its end
     │   └── NestedKickoff                    a kickoff that would wait for itself
     ├── NotFound (also a LookupError)        UnknownId, AmbiguousId, NothingYet, UnknownSchedule
-    ├── StoreError                           StoreUnreachable, StoreUnfit, StoreFull, SpecTooNew, RecordBroken,
-    │                                        ServerMissing, ServerBroken
+    ├── StoreError                           StoreUnreachable, StoreUnfit, StoreFull, SpecTooNew, ServerMissing,
+    │   │                                    ServerBroken
+    │   └── RecordBroken                     NotAuthentic, EncryptionKeyUnknown
     ├── RunError                             RunFailed, RunCancelled, BatchFailed
     │   └── ResultTimeout (a TimeoutError)   StillPaused
     ├── TaskError                            what ends one task in a worker

@@ -67,8 +67,21 @@ class RecordBroken(StoreError):
     """What is stored under {where} cannot be read: {reason} It was not written by crewq, or was changed since."""
 
 
+class NotAuthentic(RecordBroken):
+    """What is stored under {where} {reason} It was not written there by a crewq that has the key, or was changed since.
+    Nothing is done with it. What was stored before encryption was turned on is read while `plain` is among
+    CREWQ_ENCRYPTION_KEYS."""
+
+
+class EncryptionKeyUnknown(RecordBroken):
+    """What is stored under {where} is encrypted with the key {key!r}, which this process does not have: the keys of its
+    CREWQ_ENCRYPTION_KEYS are {known}. Add that key behind the first, for as long as anything is kept that needs it."""
+
+
 __all__ = [
     "AmbiguousId",
+    "EncryptionKeyUnknown",
+    "NotAuthentic",
     "NotFound",
     "NothingYet",
     "RecordBroken",

@@ -219,6 +219,11 @@ class NeedsItself(ProjectError):
     """{method} needs its own result before it is there. Look at the context of the tasks: it must not go in a circle."""
 
 
+class EncryptionMissing(UsageError):
+    """CREWQ_ENCRYPTION_KEYS is set, but the package cryptography is not installed here: pip install 'crewq[encryption]'.
+    Nothing is written without it."""
+
+
 class FlowerExposed(UsageError):
     """Flower was to listen on {address}, where others could read prompts and press buttons, and it has no password.
     Give it one, in the environment: FLOWER_BASIC_AUTH=NAME:PASSWORD (or a login: --auth and --auth-provider); or keep it on
@@ -249,6 +254,7 @@ __all__ = [
     "DuplicateTaskName",
     "DuplicateToolName",
     "EmptyCrew",
+    "EncryptionMissing",
     "EntryMissing",
     "FieldError",
     "FieldIgnored",

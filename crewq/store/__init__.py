@@ -104,6 +104,18 @@ class Store:
         """
         return export_run(self._verbs, run)
 
+    def seal(self, where: str, text: str) -> str:
+        """A text as it may lie outside of this process: encrypted, where there are keys."""
+        return self._verbs.vault.seal(where, text)
+
+    def open(self, where: str, sealed: str) -> str:
+        """The text that was sealed.
+
+        Raises:
+            NotAuthentic, EncryptionKeyUnknown: it was not sealed there, or with a key that this process lacks.
+        """
+        return self._verbs.vault.open(where, sealed)
+
     def has_ended(self, subject: str) -> bool:
         """Whether a run or a batch has ended, or is not there (any more)."""
         keys = self._verbs.keys

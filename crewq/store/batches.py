@@ -28,9 +28,11 @@ class Batches:
             KeyReused: the key names a batch of another crew.
         """
         given = json.dumps((terms or Terms()).fields())
-        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=fingerprint, terms=given)
+        cipher = self._verbs.vault.cipher
+        name = cipher.name(fingerprint) if fingerprint else ""
+        answer = self._verbs.create_batch(batch=batch, crew=crew, key=key, fingerprint=name, terms=given)
         known, _, of = answer.partition("|")
-        if of and of != fingerprint:
+        if of and of not in cipher.names(fingerprint):
             raise errors.KeyReused(key=key, run=known)
         return known
 

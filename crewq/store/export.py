@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from crewq.store.journal import FINISHED
-from crewq.store.places import of_journal, opened
+from crewq.store.places import SKIPPED, of_journal, opened
 from crewq.store.records import Fields, pairs, readable
 from crewq.store.runs import Runs
 from crewq.store.verbs import Verbs
@@ -49,10 +49,13 @@ def _journal(verbs: Verbs, run: str) -> dict[str, tuple[str, str]]:
     kept: Fields = verbs.do(lambda client: client.hgetall(verbs.keys.journal(run)))
     calls = {name: value for name, value in kept.items() if not name.startswith(SHARED)}
     answers = {name: value.removeprefix(FINISHED) for name, value in calls.items() if value.startswith(FINISHED)}
-    texts = verbs.vault.open_all([(of_journal(run, name), sealed) for name, sealed in answers.items()])
+    # A copy of a result that is shared is sealed as that is.
+    shared = {value: name for name, value in kept.items() if name.startswith(SHARED)}
+    sealed = [(of_journal(run, shared.get(value, name)), value) for name, value in answers.items() if value != SKIPPED]
+    texts = dict(zip((value for _, value in sealed), verbs.vault.open_all(sealed), strict=True))
     others = {name: value.split(" ", 1) for name, value in calls.items() if name not in answers}
     found = {name: (state, attempt) for name, (state, attempt) in others.items()}
-    return found | {name: ("finished", text) for name, text in zip(answers, texts, strict=True)}
+    return found | {name: ("finished", texts.get(value, value)) for name, value in answers.items()}
 
 
 def _entry(name: str, state: str, rest: str) -> dict[str, Any]:

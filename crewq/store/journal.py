@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from crewq import errors
 from crewq.store.orders import Job
-from crewq.store.places import of_call
-from crewq.store.vault import Parcel
+from crewq.store.places import SKIPPED, of_call, of_event, of_shared
 from crewq.store.verbs import Verbs
 
 FINISHED = "finished "  # stands before the answer of a call that has one
@@ -52,6 +52,7 @@ class Journal:
 
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
+        self._vault = verbs.vault
 
     def begin(self, call: Call, *, repeatable: bool, shared: str = "") -> Finding:
         """Ask before a call is made.
@@ -76,7 +77,7 @@ class Journal:
                 "restore_call", [call.job.run, call.job.index, call.attempt, call.id, call.kind, call.name]
             )
             return Finding("go", slowed=answer == ["1"])
-        return Finding(word, *(self._open(call, one) for one in answer))  # type: ignore[arg-type]
+        return Finding(word, *(self._open(call, one, shared) for one in answer))  # type: ignore[arg-type]
 
     def tell(self, call: Call, agent: str, piece: str, offset: int, tool: str = "") -> None:
         """Append a piece of the answer to the run's events, while the call's attempt owns the task.
@@ -88,20 +89,22 @@ class Journal:
             offset: how many characters, or tools, came before it.
             tool: the name of the tool; empty for text.
         """
+        fields = {"type": "token", "task": str(call.job.index), "attempt": str(call.attempt), "call": call.id}
+        fields |= {"offset": str(offset), "tool": tool}
         self._verbs.tell_call(
             run=call.job.run,
             index=call.job.index,
             attempt=call.attempt,
             call=call.id,
-            agent=agent,
+            agent=self._vault.seal(of_event(call.job.run, fields, "agent"), agent),
             offset=offset,
             tool=tool,
-            piece=piece,
+            piece=self._vault.seal(of_event(call.job.run, fields, "text"), piece),
         )
 
     def finish(self, call: Call, answer: str, *, usage: str = "", seconds: float) -> str:
         """Write an answer down; answers the one that stands, which is an earlier one if there was one."""
-        parcel = Parcel()
+        parcel = self._vault.parcel()
         word, *earlier = self._verbs.finish_call(
             run=call.job.run,
             index=call.job.index,
@@ -109,7 +112,7 @@ class Journal:
             call=call.id,
             kind=call.kind,
             name=call.name,
-            answer=parcel.seal(answer),
+            answer=parcel.seal(_place(call), answer),
             failed=int(answer.startswith(FAILED)),
             usage=usage,
             seconds=round(seconds, 4),
@@ -130,8 +133,9 @@ class Journal:
 
     def share(self, job: Job, shared: str, result: str) -> None:
         """Let the calls of all tasks of a job's run that have `shared` in common have this result."""
-        parcel = Parcel()
-        self._verbs.share_result(run=job.run, shared=shared, result=parcel.seal(result), blobs=parcel.blobs)
+        parcel = self._vault.parcel()
+        sealed = parcel.seal(of_shared(job.run, shared), result)
+        self._verbs.share_result(run=job.run, shared=shared, result=sealed, blobs=parcel.blobs)
 
     def find(self, call: Call) -> str | None:
         """The answer of a call, if there is one; nothing is noted."""
@@ -139,8 +143,20 @@ class Journal:
         found: str | None = self._verbs.do(lambda client: client.hget(journal, field))
         return self._open(call, found.removeprefix(FINISHED)) if found and found.startswith(FINISHED) else None
 
-    def _open(self, call: Call, sealed: str) -> str:
-        return self._verbs.vault.open(of_call(call.job.run, call.job.index, call.id), sealed)
+    def _open(self, call: Call, sealed: str, shared: str = "") -> str:
+        """The answer of a call; or that which another has shared with it, as it was sealed for all of them."""
+        if call.kind == "tool" and sealed == SKIPPED:
+            return sealed
+        try:
+            return self._vault.open(_place(call), sealed)
+        except errors.NotAuthentic:
+            if not shared:
+                raise
+            return self._vault.open(of_shared(call.job.run, shared), sealed)
+
+
+def _place(call: Call) -> str:
+    return of_call(call.job.run, call.job.index, call.id)
 
 
 __all__ = ["FAILED", "FINISHED", "Call", "Finding", "Journal"]

@@ -11,7 +11,7 @@ from crewq.events import Event, from_stream
 from crewq.spec import CrewSpec
 from crewq.states import RunState
 from crewq.store.orders import Head, Job
-from crewq.store.places import opened, opened_events
+from crewq.store.places import of_spec, opened, opened_events
 from crewq.store.records import RunRecord, json_object, pairs, readable
 from crewq.store.verbs import Verbs
 
@@ -24,6 +24,7 @@ class Looks:
 
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
+        self._vault = verbs.vault
 
     def read(self, run: str) -> RunRecord:
         """A run and its tasks at one moment.
@@ -34,7 +35,7 @@ class Looks:
         hashes = self._verbs.read_run(run=run)
         if not hashes:
             raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
-        (whole,) = opened(self._verbs.vault, [(run, [dict(pairs(flat)) for flat in hashes])])
+        (whole,) = opened(self._vault, [(run, [dict(pairs(flat)) for flat in hashes])])
         return RunRecord.read(run, whole)
 
     def overview(self, runs: Sequence[str]) -> list[RunRecord]:
@@ -47,7 +48,7 @@ class Looks:
             return pipeline.execute()
 
         found = [(run, fields) for run, fields in zip(runs, self._verbs.do(command), strict=True) if fields]
-        whole = opened(self._verbs.vault, [(run, [fields]) for run, fields in found])
+        whole = opened(self._vault, [(run, [fields]) for run, fields in found])
         return [RunRecord.read(run, hashes) for (run, _), hashes in zip(found, whole, strict=True)]
 
     def waiting(self) -> dict[str, int]:
@@ -80,16 +81,17 @@ class Looks:
         return [Head(run, spec, batch or "", priority or "normal") for run, (spec, batch, priority) in found if spec]
 
     def spec(self, digest: str) -> CrewSpec:
-        """The crew stored under its digest.
+        """The crew of that name, which is its digest or is made of that.
 
         Raises:
             UnknownId: it is not there.
             SpecTooNew, RecordBroken: it cannot be read by this version.
+            NotAuthentic, EncryptionKeyUnknown: as the vault.
         """
         text = self._verbs.do(lambda client: client.get(self._verbs.keys.spec(digest)))
         if text is None:
             raise errors.UnknownId(kind="crew", id=digest, where=self._verbs.where)
-        return CrewSpec.from_json(text, where=f"spec:{digest}")
+        return CrewSpec.from_json(self._vault.open(of_spec(digest), text), where=f"spec:{digest}")
 
     def latest(self, count: int, offset: int = 0) -> list[str]:
         """The ids of the runs created last, the newest first."""
@@ -116,7 +118,7 @@ class Looks:
     def events(self, run: str, after: str, *, wait: float = 0.0, count: int = 200) -> list[Event]:
         """The next events of a run after the one of that id, waiting up to `wait` seconds for the first."""
         entries = self._verbs.read_stream(self._verbs.keys.events(run), after, wait, count)
-        return [from_stream(run, *entry) for entry in opened_events(self._verbs.vault, run, entries)]
+        return [from_stream(run, *entry) for entry in opened_events(self._vault, run, entries)]
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """The workers seen in the last minute, and what they say of themselves."""

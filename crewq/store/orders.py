@@ -6,15 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Literal
 
 from crewq import errors
+from crewq.keyring import PLAIN
 from crewq.outputs import TaskOutput
-from crewq.spec import CrewSpec
-from crewq.store.places import of_run, of_task
-from crewq.store.records import json_object, readable
-from crewq.store.vault import Parcel
+from crewq.spec import PLAN_KEY, CrewSpec
+from crewq.store.places import of_run, of_spec, of_task, read_stamp, stamp
+from crewq.store.records import Fields, json_object, readable
+from crewq.store.vault import Parcel, Vault
 from crewq.terms import DEFAULT_TENANT, Priority, Terms
 
 MOST_TASKS: Final = 1_000_000  # of a run, beyond which no position is looked for
@@ -92,20 +93,15 @@ class Job:
         return f"{self.run}|{self.index}"
 
 
-def _as_it_is(where: str, text: str) -> str:  # noqa: ARG001 - what a vault does, of a text that is none of its own
-    return text
-
-
 @dataclass(frozen=True)
 class Claim:
     """The answer to `start`: `word` says whether the task is this worker's to work on; the rest is there if it is."""
 
     word: Literal["yours", "done", "busy", "early", "stop", "gone", "wait", "alone"]
     attempt: int = 0
-    spec: str = ""
-    inputs_text: str = (
-        "{}"  # as stored, like all texts here and the outputs: what is wrong with them is the task's failure
-    )
+    spec_name: str = ""
+    # As stored, like all texts here and the outputs: what is wrong with them is the task's failure.
+    inputs_text: str = "{}"
     created_text: str = "0"
     deadline_text: str = ""
     now_ms: int = 0  # by Redis's clock, as all times here
@@ -116,12 +112,39 @@ class Claim:
     trace: str = ""  # as in the order
     outputs: dict[int, str] = field(default_factory=dict)
     run: str = ""
-    open: Callable[[str, str], str] = field(default=_as_it_is, repr=False)  # a text, from its place and what is there
+    stamp: str = ""
+    vault: Vault | None = field(default=None, repr=False)
 
     @property
     def where(self) -> str:
         """Where its texts are stored."""
         return f"run:{self.run}"
+
+    @cached_property
+    def _names(self) -> str:
+        return read_stamp(self.vault, self.run, self.spec_name, self.stamp) if self.vault else PLAIN
+
+    @property
+    def spec(self) -> str:
+        """What the run's crew is called.
+
+        Raises:
+            NotAuthentic, EncryptionKeyUnknown: it is not proved, or cannot be, that this is the run's.
+        """
+        _ = self._names  # which is what proves it
+        return self.spec_name
+
+    @property
+    def named(self) -> Callable[[str], str]:
+        """What the digest of a call is called in the journal, where everybody can read it.
+
+        Raises:
+            NotAuthentic, EncryptionKeyUnknown: as `spec`.
+        """
+        return partial(self.vault.cipher.name, key=self._names) if self.vault else str
+
+    def _open(self, where: str, sealed: str) -> str:
+        return self.vault.open(where, sealed) if self.vault else sealed
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -130,7 +153,7 @@ class Claim:
         Raises:
             RecordBroken: they are none.
         """
-        text = self.open(of_run(self.run, "inputs"), self.inputs_text)
+        text = self._open(of_run(self.run, "inputs"), self.inputs_text)
         with readable(self.where):
             return json_object(text)
 
@@ -161,7 +184,7 @@ class Claim:
         Raises:
             RecordBroken: one is none.
         """
-        texts = {at: self.open(of_task(self.run, at, "output"), sealed) for at, sealed in self.outputs.items()}
+        texts = {at: self._open(of_task(self.run, at, "output"), sealed) for at, sealed in self.outputs.items()}
         with readable(self.where):
             return {at: TaskOutput.model_validate_json(text) for at, text in texts.items()}
 
@@ -197,14 +220,22 @@ class Head:
     priority: Priority = "normal"
 
 
-def document(order: Order, runs: Sequence[NewRun], parcel: Parcel) -> str:
-    """The one JSON text in which `create_runs` is told of runs; their long texts are in the parcel."""
-    spec_json = order.spec.to_json()
+def document(order: Order, runs: Sequence[NewRun], kept: Mapping[int, Fields], vault: Vault, parcel: Parcel) -> str:
+    """The one JSON text in which `create_runs` is told of runs.
+
+    Args:
+        order: what they have in common.
+        runs: the runs.
+        kept: the fields of tasks whose outputs they take over.
+        vault: what seals their texts.
+        parcel: for those of the texts that are long.
+    """
+    spec = vault.cipher.name(order.spec.digest())
     return json.dumps(
         {
             "crew": order.spec.name,
-            "spec": order.spec.digest(),
-            "spec_json": spec_json,
+            "spec": spec,
+            "spec_json": vault.seal(of_spec(spec), order.spec.to_json()),
             "batch": order.batch,
             "held": order.held,
             "parent": order.parent,
@@ -216,31 +247,36 @@ def document(order: Order, runs: Sequence[NewRun], parcel: Parcel) -> str:
             "trace": order.trace,
             "tasks": [
                 {
-                    "name": task.name,
-                    "key": task.key,
+                    "name": order.spec.public_name(at) if vault.cipher.encrypts else task.name,
+                    "key": task.key if task.key == PLAN_KEY else vault.cipher.name(task.key),
                     "needs": task.needs,
                     "wakes": ",".join(map(str, task.wakes)),
                     "context": ",".join(map(str, task.context)),
                     "lane": task.lane,
-                    "kept": task.kept,
                 }
-                for task in order.tasks
+                for at, task in enumerate(order.tasks)
             ],
-            "runs": [
-                {
-                    "id": run.id,
-                    "inputs": parcel.seal(json.dumps(run.inputs, ensure_ascii=False)),
-                    "item": run.item,
-                    "key": run.key,
-                    "fingerprint": run.fingerprint,
-                    "task_ids": run.task_ids,
-                    "outputs": {str(at): parcel.seal(output) for at, output in run.outputs.items()},
-                }
-                for run in runs
-            ],
+            "runs": [_described(run, spec, kept, vault, parcel) for run in runs],
         },
         ensure_ascii=False,
     )
+
+
+def _described(run: NewRun, spec: str, kept: Mapping[int, Fields], vault: Vault, parcel: Parcel) -> dict[str, Any]:
+    def output(at: int, text: str, field: str = "output") -> str:
+        return text if field == "ended" else parcel.seal(of_task(run.id, at, field), text)
+
+    return {
+        "id": run.id,
+        "stamp": stamp(vault, run.id, spec),
+        "inputs": parcel.seal(of_run(run.id, "inputs"), json.dumps(run.inputs, ensure_ascii=False)),
+        "item": run.item,
+        "key": run.key,
+        "fingerprint": vault.cipher.name(run.fingerprint) if run.fingerprint else "",
+        "task_ids": run.task_ids,
+        "outputs": {str(at): output(at, text) for at, text in run.outputs.items()},
+        "kept": {str(at): {name: output(at, one, name) for name, one in own.items()} for at, own in kept.items()},
+    }
 
 
 __all__ = ["Claim", "Ending", "Findings", "Head", "Job", "NewRun", "NewTask", "Order", "document"]

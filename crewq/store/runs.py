@@ -15,8 +15,10 @@ from crewq.store.limits import Demand
 from crewq.store.looks import Looks
 from crewq.store.money import NO_BUDGET, raised, spent_already
 from crewq.store.orders import Claim, Ending, Findings, Job, NewRun, Order, document
-from crewq.store.records import pairs
-from crewq.store.vault import Parcel
+from crewq.store.places import of_call, of_event, of_run, of_spec, of_task, opened, read_stamp, stamp
+from crewq.store.records import Fields, pairs
+
+TAKEN_OVER = ("output", "messages", "ended")  # of a task that a replay does not do again
 
 
 class Runs(Looks):
@@ -30,10 +32,26 @@ class Runs(Looks):
         Raises:
             KeyReused: an idempotency key names a run of another crew or with other inputs.
         """
-        parcel = Parcel()
-        text = document(order, runs, parcel)
+        parcel = self._vault.parcel()
+        text = document(order, runs, self._taken_over(order), self._vault, parcel)
         answers = self._verbs.create_runs(document=text, blobs=parcel.blobs)
-        return [_accepted(run.key, run.fingerprint, answer) for run, answer in zip(runs, answers, strict=True)]
+        return [self._accepted(run, answer) for run, answer in zip(runs, answers, strict=True)]
+
+    def _taken_over(self, order: Order) -> dict[int, Fields]:
+        """What tasks keep of the parent run. It is opened there and sealed anew: what is sealed for one run is good for no
+        other."""
+        kept = {at: task.kept for at, task in enumerate(order.tasks) if task.kept is not None}
+        hashes = self._verbs.read_run(run=order.parent) if kept else []
+        if not hashes:
+            return {at: {} for at in kept}
+        ((_, *tasks),) = opened(self._vault, [(order.parent, [dict(pairs(flat)) for flat in hashes])])
+        return {at: {name: tasks[old][name] for name in TAKEN_OVER if name in tasks[old]} for at, old in kept.items()}
+
+    def _accepted(self, run: NewRun, answer: str) -> str:
+        accepted, _, known = answer.partition("|")
+        if known and known not in self._vault.cipher.names(run.fingerprint):
+            raise errors.KeyReused(key=run.key, run=accepted)
+        return accepted
 
     def cancel(self, run: str) -> tuple[bool, tuple[Job, ...]]:
         """End a run now. Answers whether this call did, and the jobs of other runs that may start in its place.
@@ -66,11 +84,8 @@ class Runs(Looks):
             NotNow: it is under way or completed, a call is in doubt and nothing was decided, or a person is asked.
             BudgetTooSmall: as much as the new budget is spent already.
         """
-        digest = ""
-        if spec is not None:
-            digest, text = spec.digest(), spec.to_json()
-            self._verbs.do(lambda client: client.set(self._verbs.keys.spec(digest), text, ex=UNFINISHED))
-        word, *rest = self._verbs.resume_run(run=run, decision=decision, spec=digest, **raised(budget))
+        name, proof = self._keep_spec(run, spec) if spec else ("", "")
+        word, *rest = self._verbs.resume_run(run=run, decision=decision, spec=name, stamp=proof, **raised(budget))
         if word == "gone":
             raise errors.UnknownId(kind="run", id=run, where=self._verbs.where)
         if word == "undecided":
@@ -88,6 +103,17 @@ class Runs(Looks):
             raise errors.NotNow(run=run, state=state, verb="resumed", advice="`crewq show` tells how it stands.")
         return _jobs(rest)
 
+    def _keep_spec(self, run: str, spec: CrewSpec) -> tuple[str, str]:
+        """Store the crew that a run is to go on with; answers its name, and what proves that it is the run's."""
+        name = self._vault.cipher.name(spec.digest())
+        text = self._vault.seal(of_spec(name), spec.to_json())
+        before: list[str | None] = self._verbs.do(
+            lambda client: client.hmget(self._verbs.keys.run(run), "spec", "stamp")
+        )
+        names = read_stamp(self._vault, run, before[0] or "", before[1] or "") if before[0] else ""
+        self._verbs.do(lambda client: client.set(self._verbs.keys.spec(name), text, ex=UNFINISHED))
+        return name, stamp(self._vault, run, name, names)
+
     def answer(self, job: Job, question: str, answer: str) -> tuple[Job, ...]:
         """Write down what a person says to the question of a task; answers what to publish.
 
@@ -95,8 +121,8 @@ class Runs(Looks):
             UnknownId: there is no such run.
             NotNow: the task does not ask that (any more).
         """
-        parcel = Parcel()
-        sealed = parcel.seal(answer)
+        parcel = self._vault.parcel()
+        sealed = parcel.seal(of_call(job.run, job.index, question), answer)
         word, *rest = self._verbs.answer_person(
             run=job.run, index=job.index, call=question, answer=sealed, blobs=parcel.blobs
         )
@@ -143,7 +169,7 @@ class Runs(Looks):
         )
         if word != "yours":
             return Claim(word)  # type: ignore[arg-type]
-        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, ready, trace, *context = rest
+        attempt, spec, inputs, created, deadline, now, tries, tenant, budget, ready, trace, stamp, *context = rest
         self._verbs.redo.remember("restore_claim", [job.run, job.index, attempt, claim, worker, int(lease * 1000)])
         return Claim(
             "yours",
@@ -160,35 +186,36 @@ class Runs(Looks):
             trace,
             {int(at): output for at, output in pairs(context) if output},
             job.run,
-            self._verbs.vault.open,
+            stamp,
+            self._vault,
         )
 
     def complete(
         self, job: Job, attempt: int, output: TaskOutput, messages: Sequence[Any] = (), *, skipped: bool = False
     ) -> Ending:
         """Record a task's output, once: only the latest attempt may."""
-        parcel = Parcel()
+        parcel, place = self._vault.parcel(), (job.run, job.index)
         ending = self._verbs.complete_task(
             run=job.run,
             index=job.index,
             attempt=attempt,
             state="skipped" if skipped else "completed",
-            output=parcel.seal(output.model_dump_json(exclude_defaults=True)),
-            messages=parcel.seal(json.dumps(list(messages), ensure_ascii=False)),
+            output=parcel.seal(of_task(*place, "output"), output.model_dump_json(exclude_defaults=True)),
+            messages=parcel.seal(of_task(*place, "messages"), json.dumps(list(messages), ensure_ascii=False)),
             blobs=parcel.blobs,
         )
         return _ending(ending)
 
     def fail(self, job: Job, attempt: int, error: errors.CrewqError, traceback: str = "") -> Ending:
         """Record that a task failed for good; with the worker's traceback, where code broke."""
-        parcel = Parcel()
+        parcel = self._vault.parcel()
         ending = self._verbs.fail_task(
             run=job.run,
             index=job.index,
             attempt=attempt,
             kind=type(error).__name__,
-            problem=parcel.seal(json.dumps(error.record(), ensure_ascii=False)),
-            traceback=parcel.seal(traceback),
+            problem=parcel.seal(of_run(job.run, "error"), json.dumps(error.record(), ensure_ascii=False)),
+            traceback=parcel.seal(of_task(job.run, job.index, "traceback"), traceback) if traceback else "",
             blobs=parcel.blobs,
         )
         return _ending(ending)
@@ -199,7 +226,8 @@ class Runs(Looks):
             run=job.run,
             index=job.index,
             attempt=attempt,
-            reason=reason,
+            reason=self._reason(job, attempt, reason),
+            word="set back" if self._vault.cipher.encrypts else reason,
             delay_ms=int(delay * 1000),
             counts=int(counts),
         )[0]
@@ -211,26 +239,31 @@ class Runs(Looks):
             run=job.run,
             index=job.index,
             attempt=attempt,
-            reason=reason,
+            reason=self._reason(job, attempt, reason),
             delay_ms=int(delay * 1000),
             scope=demand.scope if demand else "",
             slots=(demand.limit.max_concurrency or 0) if demand else 0,
         )[0]
         return word == "recorded"
 
+    def _reason(self, job: Job, attempt: int, reason: str) -> str:
+        fields = {"type": "task_requeued", "task": str(job.index), "attempt": str(attempt)}
+        return self._vault.seal(of_event(job.run, fields, "reason"), reason)
+
     def pause(
         self, job: Job, attempt: int, reason: str, call: str = "", draft: TaskOutput | None = None, *, budget: str = ""
     ) -> bool:
         """Set a task aside until a person decides: about a call that is in doubt; with a `draft`, about its answer; or about
         a budget that is spent: the `run`'s, the `batch`'s, or the `tenant`'s, which has a new one on the next day."""
-        parcel = Parcel()
+        parcel = self._vault.parcel()
+        text = draft.model_dump_json(exclude_defaults=True) if draft else ""
         paused = self._verbs.pause_task(
             run=job.run,
             index=job.index,
             attempt=attempt,
             reason=reason,
             call=call,
-            draft=parcel.seal(draft.model_dump_json(exclude_defaults=True)) if draft else "",
+            draft=parcel.seal(of_task(job.run, job.index, "draft"), text) if text else "",
             budget=budget,
             blobs=parcel.blobs,
         )
@@ -268,20 +301,14 @@ class Runs(Looks):
 
     def warn(self, job: Job, reason: str) -> None:
         """Note beside a task that something about it went wrong, such as a callback. Its state is not touched."""
-        fields: dict[Any, Any] = {"type": "task_warned", "task": str(job.index), "reason": reason}
+        fields: dict[Any, Any] = {"type": "task_warned", "task": str(job.index)}
+        fields["reason"] = self._vault.seal(of_event(job.run, fields, "reason"), reason)
         # Not for a run that is gone: a stream of its own would stay for ever.
         self._verbs.do(lambda client: client.xadd(self._verbs.keys.events(job.run), fields, nomkstream=True))
 
     def said(self, run: str) -> None:
         """The Celery result of a run is written."""
         self._verbs.do(lambda client: client.zrem(self._verbs.keys.named("unsaid"), run))
-
-
-def _accepted(key: str, fingerprint: str, answer: str) -> str:
-    run, _, known = answer.partition("|")
-    if known and known != fingerprint:
-        raise errors.KeyReused(key=key, run=run)
-    return run
 
 
 def _jobs(members: Iterable[str]) -> tuple[Job, ...]:

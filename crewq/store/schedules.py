@@ -13,10 +13,12 @@ import redis
 
 from crewq import errors
 from crewq.spec import CrewSpec
+from crewq.store.places import of_schedule
 from crewq.store.records import Fields, json_object, pairs, readable
 from crewq.store.verbs import Verbs
 from crewq.terms import Terms
 
+SEALED = ("spec", "inputs")
 AT_ONCE = 100  # schedules that a beat is given to look at
 ASIDE_MS = 60_000  # one that cannot be read is looked at so much later: it may have been replaced
 
@@ -110,11 +112,12 @@ class Schedules:
 
         One that is replaced with its times as they were starts no run twice, and leaves none out.
         """
+        vault = self._verbs.vault
         texts = {
             "id": str(uuid.uuid4()),
             "crew": spec.name,
-            "spec": spec.to_json(),
-            "inputs": json.dumps(inputs, ensure_ascii=False),
+            "spec": vault.seal(of_schedule(name, "spec"), spec.to_json()),
+            "inputs": vault.seal(of_schedule(name, "inputs"), json.dumps(inputs, ensure_ascii=False)),
             "timing": timing,
             "terms": json.dumps((terms or Terms()).fields()),
         }
@@ -124,7 +127,7 @@ class Schedules:
     def due(self) -> Due:
         """The schedules that are to be looked at by now."""
         now, following, *found = self._verbs.due_schedules(limit=AT_ONCE)
-        records = [_read(name, dict(pairs(flat))) for name, *flat in found]
+        records = [self._try(name, dict(pairs(flat))) for name, *flat in found]
         good = tuple(record for record in records if isinstance(record, ScheduleRecord))
         bad = tuple(record for record in records if isinstance(record, Unreadable))
         return Due(int(now), good, int(following) if following else None, bad)
@@ -170,7 +173,7 @@ class Schedules:
         fields = self._verbs.do(lambda client: client.hgetall(self._verbs.keys.schedule(name)))
         if not fields:
             raise self._unknown(name)
-        return ScheduleRecord.read(name, fields)
+        return self._read(name, fields)
 
     def all(self) -> list[ScheduleRecord | Unreadable]:
         """All of them, by name."""
@@ -183,7 +186,20 @@ class Schedules:
 
         names = self._names()
         found = zip(names, self._verbs.do(command), strict=True)
-        return [_read(name, fields) for name, fields in found if fields]
+        return [self._try(name, fields) for name, fields in found if fields]
+
+    def _try(self, name: str, fields: Fields | redis.ResponseError) -> ScheduleRecord | Unreadable:
+        if isinstance(fields, redis.ResponseError):
+            return Unreadable(name, errors.RecordBroken(where=f"schedule:{name}", reason=f"{fields}."))
+        try:
+            return self._read(name, fields)
+        except errors.RecordBroken as error:
+            return Unreadable(name, error)
+
+    def _read(self, name: str, fields: Fields) -> ScheduleRecord:
+        sealed = [(field, of_schedule(name, field)) for field in SEALED if field in fields]
+        texts = self._verbs.vault.open_all([(where, fields[field]) for field, where in sealed])
+        return ScheduleRecord.read(name, {**fields, **dict(zip(dict(sealed), texts, strict=True))})
 
     def _names(self) -> list[str]:
         index = self._verbs.keys.named("schedules")
@@ -193,15 +209,6 @@ class Schedules:
         near = get_close_matches(name, self._names(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return errors.UnknownSchedule(name=name, where=self._verbs.where, hint=hint)
-
-
-def _read(name: str, fields: Fields | redis.ResponseError) -> ScheduleRecord | Unreadable:
-    if isinstance(fields, redis.ResponseError):
-        return Unreadable(name, errors.RecordBroken(where=f"schedule:{name}", reason=f"{fields}."))
-    try:
-        return ScheduleRecord.read(name, fields)
-    except errors.RecordBroken as error:
-        return Unreadable(name, error)
 
 
 __all__ = ["Due", "ScheduleRecord", "Schedules", "Unreadable"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from crewq.settings import Settings
+from crewq.store.cipher import Cipher
 from crewq.store.connection import Connection
 from crewq.store.scripts import verb
 from crewq.store.vault import Vault
@@ -20,7 +21,7 @@ class Verbs(Connection):
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(settings, **options)
-        self.vault = Vault(self.keys, self.do)
+        self.vault = Vault(self.keys, self.do, Cipher(settings.encryption_keys))
 
     @verb
     def create_runs(self, *, document: str, blobs: bytes) -> list[str]: ...
@@ -57,7 +58,7 @@ class Verbs(Connection):
 
     @verb
     def requeue_task(
-        self, *, run: str, index: int, attempt: int, reason: str, delay_ms: int, counts: int
+        self, *, run: str, index: int, attempt: int, reason: str, word: str, delay_ms: int, counts: int
     ) -> list[str]: ...
 
     @verb
@@ -117,7 +118,9 @@ class Verbs(Connection):
     def answer_person(self, *, run: str, index: int, call: str, answer: str, blobs: bytes) -> list[str]: ...
 
     @verb
-    def resume_run(self, *, run: str, decision: str, spec: str, max_cost: str, max_tokens: str) -> list[str]: ...
+    def resume_run(
+        self, *, run: str, decision: str, spec: str, stamp: str, max_cost: str, max_tokens: str
+    ) -> list[str]: ...
 
     @verb
     def raise_batch(self, *, batch: str, max_cost: str, max_tokens: str) -> list[str]: ...

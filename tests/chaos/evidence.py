@@ -226,16 +226,25 @@ def cancels(path: Path) -> dict[str, float]:
 # -- the store --------------------------------------------------------------------------------------------------------
 
 
-def run_facts(store: Store, client: Any, run: str) -> RunFacts:
+def run_facts(store: Store, run: str) -> RunFacts:
     """All that the store knows of a run."""
     record = store.runs.read(run)
     spec = store.runs.spec(record.spec)
     events: list[Event] = []
     while more := store.runs.events(run, events[-1].id if events else "0-0", count=1000):
         events += more
-    journal = client.hgetall(f"{{crewq}}:run:{run}:journal")
     after = tuple(task.after for task in spec.tasks)
-    return RunFacts(str(record.inputs.get("id", "")), record, tuple(events), after, journal)
+    return RunFacts(str(record.inputs.get("id", "")), record, tuple(events), after, _journal(store, run))
+
+
+def _journal(store: Store, run: str) -> dict[str, str]:
+    """As it lies in Redis, but with long answers in their place."""
+    return {
+        "{task}:{kind}:{digest}:{ordinal}".format(
+            **entry
+        ): f"{entry['state']} {entry.get('answer', entry.get('attempt'))}"
+        for entry in store.export(run)["journal"]
+    }
 
 
 def batch_facts(store: Store, client: Any) -> tuple[BatchFacts, ...]:

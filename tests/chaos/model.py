@@ -15,6 +15,8 @@ from pathlib import Path
 from tests.model_server import Behaviour, ModelServer, Request, by_directives, error, hang
 
 SLOWEST = 0.8  # seconds that an answer takes at most
+AT_LENGTH = " and so on" * 4_000  # makes an answer one of those that have a blob of their own in Redis
+LONG_ONES = 7  # of so many answers, one is long
 MOODS = ("busy", "silent", "broken")
 
 
@@ -31,7 +33,9 @@ def main(folder: Path, host: str = "127.0.0.1", port: str = "0") -> None:
         behaviour = replace(by_directives(request), latency=random.uniform(0.05, SLOWEST))
         if said := behaviour.message.get("content"):
             # The call that is being answered is the last that came in: nothing is awaited in between.
-            behaviour.message["content"] = f"{said} (answer {server.ledger[-1].number})"
+            number = server.ledger[-1].number
+            more = "" if number % LONG_ONES or request.get("stream") else AT_LENGTH
+            behaviour.message["content"] = f"{said}{more} (answer {number})"
         return replace(behaviour, ends="half") if feeling == "broken" else behaviour
 
     server = ModelServer(respond, host=host, port=int(port), ledger_file=folder / "model.jsonl")

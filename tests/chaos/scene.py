@@ -87,7 +87,7 @@ class Scene:
         runs = self.runs.latest(1000)
         found = replace(
             self.evidence,
-            runs=tuple(facts.run_facts(self.world.store, self.client, run) for run in runs),
+            runs=tuple(facts.run_facts(self.world.store, run) for run in runs),
             batches=facts.batch_facts(self.world.store, self.client),
             immortal=facts.immortal(self.client),
         )

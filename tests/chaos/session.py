@@ -65,7 +65,7 @@ def gather(stage: Stage) -> Evidence:
         found = Evidence(
             kickoffs=facts.kickoffs(folder / "kickoffs.jsonl"),
             cancels=facts.cancels(folder / "kickoffs.jsonl"),
-            runs=tuple(facts.run_facts(stage.store, client, run) for run in runs),
+            runs=tuple(facts.run_facts(stage.store, run) for run in runs),
             batches=facts.batch_facts(stage.store, client),
             model_calls=facts.model_calls(folder / "model.jsonl"),
             tool_calls=facts.tool_calls(folder / "tools.jsonl"),

@@ -14,7 +14,7 @@ from crewq.outputs import TaskOutput
 from crewq.settings import DAY
 from crewq.store import Call, Job
 from crewq.store.keys import Keys
-from crewq.store.vault import LONG, Parcel
+from crewq.store.vault import LONG
 from tests.store.world import ONE, ROW, World, output
 
 KEYS = Keys("t")
@@ -128,7 +128,8 @@ def test_an_export_has_all_of_it(world: World) -> None:
     "text", ["\x1a", "\x1a=", "\x1ablob:0", "\x1ablob:" + "0" * 64 + ":9", "\x15\x1a", "\ud800", ""]
 )
 def test_a_text_that_looks_like_a_reference_is_a_text(world: World, text: str) -> None:
-    assert world.store.runs._verbs.vault.open("here", Parcel().seal(text)) == text
+    vault = world.store.runs._verbs.vault
+    assert vault.open("here", vault.parcel().seal("here", text)) == text
 
 
 @pytest.mark.parametrize(("size", "kept"), [(LONG, 0), (LONG + 1, 1)])
@@ -142,8 +143,8 @@ def test_only_what_is_longer_than_the_limit_has_a_blob(world: World, size: int, 
 def test_texts_with_lone_surrogates_are_kept_too(world: World) -> None:
     """Redis takes no such text; a blob holds bytes."""
     text = "\ud800" * LONG
-    parcel = Parcel()
-    sealed = parcel.seal(text)
+    parcel = world.store.runs._verbs.vault.parcel()
+    sealed = parcel.seal("here", text)
     assert parcel.blobs
     assert sealed.isascii()
 
@@ -160,9 +161,56 @@ def test_equal_texts_of_any_runs_are_kept_once(world: World) -> None:
         for ordinal in range(5):
             world.store.journal.finish(world.call(run, attempt=call.attempt, ordinal=ordinal), text, seconds=1.0)
         world.runs.complete(call.job, call.attempt, TaskOutput(raw="short"), [text])
-    assert sorted(runs_of(world, blob) for blob in blobs(world)) == [5, 5, 5]  # the text, and its two JSON forms
+    assert [runs_of(world, blob) for blob in blobs(world)] == [5]
     if _is_real(world):
         assert int(world.client.info("memory")["used_memory"]) - before < 5 * len(text)
+
+
+def test_an_answer_is_kept_once_as_that_as_output_and_in_the_conversation(world: World) -> None:
+    asked, said = long_text(1), long_text(2)
+    run = world.accept(ONE, inputs={"topic": "ants", "document": asked})
+    call = claimed(world, run)
+    answer = json.dumps({"text": said, "usage": {"total_tokens": 7}}, ensure_ascii=False)
+    world.store.journal.finish(call, answer, seconds=1.0)
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    world.runs.complete(call.job, call.attempt, output(said), messages)
+    other = world.accept(ONE, inputs={"topic": "bees", "document": asked})
+    assert sorted(runs_of(world, blob) for blob in blobs(world)) == [1, 2]
+    assert world.store.journal.find(call) == answer
+    assert world.task(run).output == output(said)
+    assert json.loads(world.task(run).messages) == messages
+    assert [world.read(one).inputs["topic"] for one in (run, other)] == ["ants", "bees"]
+
+
+LONG_STRING = "x" * (LONG + 1)
+AROUND = {
+    "ASCII": json.dumps({"a": LONG_STRING + "ü", "b": [LONG_STRING]}),
+    "as pydantic has it": TaskOutput(raw=LONG_STRING + '"\\\b\f\n\r\t\x00\x1f\x7f/ü\u2028').model_dump_json(),
+    "with spaces": json.dumps({"a": LONG_STRING, "b": 1}, indent=3),
+    "escaped otherwise": f'{{"a": "{LONG_STRING}\\u0041\\/"}}',
+    "a string alone": json.dumps(LONG_STRING),
+    "no JSON": f'"" "{LONG_STRING}" "\\" "{LONG_STRING}',
+    "an odd quote": f'it"s {{"a": "{LONG_STRING}"}}',
+    "a line in a string": f'{{"a": "{LONG_STRING}\n"}}',
+    "many short ones": json.dumps([str(at) for at in range(10_000)]),
+    "a long one among many short ones": json.dumps([*map(str, range(10_000)), LONG_STRING]),
+    "surrogates": json.dumps([LONG_STRING, "\ud800" + LONG_STRING]),
+    "the mark": json.dumps(["\x1a" + LONG_STRING, f"\x1arow:;{LONG_STRING}"], ensure_ascii=False),
+    "after the mark": f'\x1arow:;"{LONG_STRING}"',
+}
+
+
+@pytest.mark.parametrize("what", AROUND)
+def test_what_is_put_together_again_is_the_same_to_the_letter(world: World, what: str) -> None:
+    """A tool's answer goes to the model, and by that the next call is known."""
+    run = world.accept(ONE)
+    call = claimed(world, run)
+    world.store.journal.finish(call, AROUND[what], seconds=1.0)
+    assert world.store.journal.find(call) == AROUND[what]
+    (first, *_) = blobs(world)
+    world.client.delete(first)
+    with pytest.raises(errors.RecordBroken, match="is gone"):
+        world.store.journal.find(call)
 
 
 def _is_real(world: World) -> bool:
@@ -173,14 +221,14 @@ def test_a_replay_shares_what_it_takes_over(world: World) -> None:
     text = long_text()
     parent = world.accept(ROW)
     end(world, parent, text)
-    assert [runs_of(world, blob) for blob in blobs(world)] == [1, 1]
+    assert [runs_of(world, blob) for blob in blobs(world)] == [1]
     child = world.accept(ROW, kept={0: 0}, parent=parent)
     assert world.task(child).output == output(text)
-    assert [runs_of(world, blob) for blob in blobs(world)] == [2, 2]
+    assert [runs_of(world, blob) for blob in blobs(world)] == [2]
     world.runs.cancel(parent)
     world.runs.delete(parent)
     assert world.task(child).output == output(text)
-    assert [runs_of(world, blob) for blob in blobs(world)] == [1, 1]
+    assert [runs_of(world, blob) for blob in blobs(world)] == [1]
 
 
 # -- they go with their runs ----------------------------------------------------------------------------------------
@@ -202,9 +250,9 @@ def test_a_blob_goes_with_the_last_run_that_has_it(world: World, forget: Callabl
     end(world, first, text)
     world.clock.forward(DAY)
     end(world, second, text)
-    assert [runs_of(world, blob) for blob in blobs(world)] == [2, 2]
+    assert [runs_of(world, blob) for blob in blobs(world)] == [2]
     forget(world, first)
-    assert [runs_of(world, blob) for blob in blobs(world)] == [1, 1]
+    assert [runs_of(world, blob) for blob in blobs(world)] == [1]
     assert world.task(second).output == output(text)
     forget(world, second)
     assert [key for key in world.all_keys() if "blob" in key] == []
@@ -295,6 +343,20 @@ def test_what_begins_like_a_reference_and_is_none_is_an_error(world: World) -> N
     run = world.accept(ONE)
     world.client.hset(KEYS.run(run), "inputs", "\x1ablob:nothing")
     with pytest.raises(errors.RecordBroken, match="is none"):
+        world.read(run)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("", "[]", "{}", "7", "[[], 7]", "[[7], []]", "[7, []]", "[" * 100_000, "\x1arow:;" * 100_000),
+        *(f'[["a"], [["{digest}", {size}]]]' for digest, size in (("b", 1), ("0" * 64, -5), ("0" * 64, 10**30))),
+    ],
+)
+def test_what_is_not_put_together_of_texts_is_an_error(world: World, rest: str) -> None:
+    run = world.accept(ONE)
+    world.client.hset(KEYS.run(run), "inputs", f"\x1arow:;{rest}")
+    with pytest.raises(errors.RecordBroken):
         world.read(run)
 
 

@@ -13,8 +13,17 @@ from typing import TypeVar
 import fakeredis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from crewq.keyring import Key
+from crewq.settings import Settings
 from crewq.store import Job
 from tests.store.fleet import CALLS, ENDED, Fleet, Worker
 from tests.store.world import DIAMOND, LEASE, ONE, PAIR, ROW, World
@@ -34,10 +43,11 @@ def one_of(data: st.DataObject, things: Sequence[Thing]) -> Thing:
 class Luck(RuleBasedStateMachine):
     """Everything that may happen, in any order."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(keys=st.sampled_from([(), (Key("k", b"k" * 32),)]))
+    def begin(self, keys: tuple[Key, ...]) -> None:
         client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
-        self.fleet = Fleet(World(client))
+        settings = Settings(redis_url="redis://test", namespace="t", encryption_keys=keys)
+        self.fleet = Fleet(World(client, settings))
         self.fleet.kick_off(ROW)
 
     # -- people --------------------------------------------------------------------------------------------

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 import crewq.spool
+from crewq.keyring import Key
 from crewq.spool import Answer, Spool
 from crewq.store import Call, Job
+from crewq.store.cipher import Cipher
+from crewq.store.keys import Keys
+from crewq.store.vault import Vault
 
 
 @dataclass
@@ -96,3 +100,47 @@ def test_a_folder_that_another_takes_for_left_behind_while_it_is_made(
         assert Spool(tmp_path).adopt(journal) == 0  # type: ignore[arg-type]
     spool.close()
     assert (journal.answers, list(tmp_path.iterdir())) == ([], [])
+
+
+# -- with keys --------------------------------------------------------------------------------------------------------
+
+
+def a_vault(*names: str) -> Vault:
+    def nothing(command: object) -> None:
+        raise AssertionError
+
+    keys = tuple(Key(name, name.encode() * 16) for name in names)
+    return Vault(Keys("t"), nothing, Cipher(keys))
+
+
+def keyed(folder: Path, *names: str) -> Spool:
+    vault = a_vault(*names)
+    return Spool(folder, vault.seal, vault.open)
+
+
+def test_what_is_on_disk_is_encrypted_where_there_are_keys(tmp_path: Path, journal: Written) -> None:
+    spool = keyed(tmp_path, "k1")
+    spool.holding(answer("a secret")).__enter__()
+    die(spool)
+    (held,) = tmp_path.rglob("*.json")
+    assert "secret" not in held.read_text()
+    assert "digest" not in held.read_text()
+    assert keyed(tmp_path, "k2", "k1").adopt(journal) == 1  # type: ignore[arg-type]
+    assert journal.answers == ["a secret"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_this_worker_cannot_decrypt_is_left_to_one_that_can(tmp_path: Path, journal: Written) -> None:
+    spool = keyed(tmp_path, "k1")
+    spool.holding(answer("paid")).__enter__()
+    die(spool)
+    for other in (Spool(tmp_path, a_vault().seal, a_vault().open), keyed(tmp_path, "k2")):
+        assert other.adopt(journal) == 0  # type: ignore[arg-type]
+    assert keyed(tmp_path, "k1").adopt(journal) == 1  # type: ignore[arg-type]
+    assert journal.answers == ["paid"]
+
+
+def test_an_answer_from_before_there_were_keys_is_not_lost(tmp_path: Path, journal: Written) -> None:
+    left_behind(tmp_path, "paid")
+    assert keyed(tmp_path, "k1").adopt(journal) == 1  # type: ignore[arg-type]
+    assert journal.answers == ["paid"]

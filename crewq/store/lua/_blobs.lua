@@ -1,5 +1,6 @@
--- Stands before the prelude: long texts. The vault has written \26blob:<digest>:<bytes> in the stead of each, and what a verb
--- brings along of their blobs is one text: the digest (64 characters), the size (10), so many bytes, and so on.
+-- Stands before the prelude: long texts. The vault has written \26blob:<digest>:<bytes> in the stead of each; and in the stead
+-- of one in which long strings are, \26row:<digest>,<digest>;<the rest, which may be a blob too>. What a verb brings along of
+-- blobs is one text: the digest (64 characters), the size (10), so many bytes, and so on.
 -- A blob counts the runs that refer to it, and goes with the last of them. The keys of runs are told whole.
 
 local BLOB = KEYS[1] .. 'blob:'
@@ -25,18 +26,25 @@ local function keep_blobs(run, seconds)
   redis.call('EXPIRE', run .. ':blobs', string.format('%.0f', seconds))
 end
 
--- Has a run refer to the blob that a text stands for, if it stands for one; answers the text.
-local function hold(run, sealed, blobs)
-  local digest = string.match(sealed, '^\26blob:(%x+):')
-  local left = digest and redis.call('TTL', run)
-  if not digest or left == -2 then return sealed end
+local function hold_one(run, digest, blobs)
   local content = brought(blobs, digest)
   if content then redis.call('HSETNX', BLOB .. digest, 'text', content) end
-  if redis.call('EXISTS', BLOB .. digest) == 0 then return sealed end -- whoever reads it is told
+  if redis.call('EXISTS', BLOB .. digest) == 0 then return end -- whoever reads it is told
   if redis.call('SADD', run .. ':blobs', digest) == 1 then
     redis.call('HINCRBY', BLOB .. digest, 'runs', 1)
     redis.call('HSET', run, 'blobs', '1')
   end
+end
+
+-- Has a run refer to the blobs that a text stands for, if it stands for any; answers the text.
+local function hold(run, sealed, blobs)
+  if string.sub(sealed, 1, 1) ~= '\26' then return sealed end
+  local row, rest = string.match(sealed, '^\26row:([%x,]*);(.*)$')
+  local whole = string.match(rest or sealed, '^\26blob:(%x+):')
+  local left = (row or whole) and redis.call('TTL', run) or -2
+  if left == -2 then return sealed end
+  for digest in string.gmatch(row or '', '%x+') do hold_one(run, digest, blobs) end
+  if whole then hold_one(run, whole, blobs) end
   if left > 0 then keep_blobs(run, left) end
   return sealed
 end

@@ -1,27 +1,23 @@
 -- create_runs: accepts runs of one crew, with all their tasks and ids; opens them unless the batch holds them back.
 -- args: document blobs
 --   document  JSON: {crew, spec, spec_json, batch, held, parent, from_task, edited, deadline, schedule, trace, terms,
---             tasks: [{name, key, needs, wakes, context, lane, kept}], where kept is the parent's index or null,
+--             tasks: [{name, key, needs, wakes, context, lane}],
 --             where terms is {tenant, priority, max_cost, max_tokens}, as text, and only what differs from the standard,
---             runs: [{id, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON}}]}
+--             runs: [{id, stamp, inputs, item, key, fingerprint, task_ids, outputs: {index: output JSON},
+--             kept: {index: {output, messages, ended}} as the parent has them}]}
 --   blobs     the long ones of its texts
 -- returns {run, ...} of the ids accepted; one whose key was used before is answered by "<its id>|<its fingerprint>".
 
 local order = cjson.decode(document)
 local answer = {}
 
-local function write_task(run, index, task, output)
+local function write_task(run, index, task, output, kept)
   local key = task_key(run.id, index)
-  local kept = type(task.kept) == 'number'
   local state = (output or kept) and 'completed' or (task.needs == 0 and 'queued' or 'waiting')
   redis.call('HSET', key, 'state', state, 'id', run.task_ids[index + 1], 'name', task.name, 'key', task.key,
     'needs', text(task.needs), 'wakes', task.wakes, 'context', task.context, 'lane', task.lane, 'attempt', '0', 'strikes', '0')
   if kept then
-    local from = task_key(order.parent, task.kept)
-    for _, field in ipairs({'output', 'messages', 'ended'}) do
-      local value = redis.call('HGET', from, field)
-      if value then redis.call('HSET', key, field, hold(run_key(run.id), value, blobs)) end
-    end
+    for field, value in pairs(kept) do redis.call('HSET', key, field, hold(run_key(run.id), value, blobs)) end
     redis.call('HSET', key, 'kept', '1')
   end
   if output then redis.call('HSET', key, 'output', hold(run_key(run.id), output, blobs), 'ended', text(NOW), 'edited', '1') end
@@ -43,12 +39,12 @@ local function write_run(run)
     'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
   redis.call('HSET', key, 'inputs', hold(key, run.inputs, blobs))
   for field, value in pairs({kickoff = run.key, parent = order.parent, from_task = order.from_task, edited = order.edited,
-      schedule = order.schedule, trace = order.trace, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
+      schedule = order.schedule, trace = order.trace, stamp = run.stamp, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end
   end
   for field, value in pairs(order.terms) do redis.call('HSET', key, field, value) end
   for index, task in ipairs(order.tasks) do
-    local state = write_task(run, index - 1, task, run.outputs[text(index - 1)])
+    local state = write_task(run, index - 1, task, run.outputs[text(index - 1)], run.kept[text(index - 1)])
     if state ~= 'completed' then left = left + 1 end
   end
   redis.call('HSET', key, 'left', text(left))

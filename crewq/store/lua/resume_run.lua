@@ -1,8 +1,9 @@
 -- resume_run: lets a run that is paused, failed or cancelled go on where it stopped, with its journal.
 -- uses: _budgets
--- args: run decision spec max_cost max_tokens
+-- args: run decision spec stamp max_cost max_tokens
 --   decision  about calls in doubt: retry, skip, or empty where there are none
 --   spec      the digest of the crew to go on with, stored already; empty: that of the run
+--   stamp     what proves that it is the run's, with keys
 --   max_cost, max_tokens  its new budget, in dollars and tokens; empty: as it is
 -- returns {"resumed", "run|index" to publish, ...}, {"undecided", the call in doubt, ...}, {"asked"} a person is to answer,
 --         {"spent", "cost" | "tokens", how much} as much as the new budget is spent already,
@@ -87,7 +88,7 @@ for index = 0, tasks - 1 do
 end
 
 raise(key, max_cost, max_tokens)
-if spec ~= '' then redis.call('HSET', key, 'spec', spec) end
+if spec ~= '' then redis.call('HSET', key, 'spec', spec, 'stamp', stamp) end
 move_run(run, 'running')
 redis.call('HDEL', key, 'error', 'failed_task', 'ended', 'deadline')
 redis.call('HINCRBY', key, 'left', back)

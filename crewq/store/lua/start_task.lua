@@ -3,7 +3,7 @@
 --   claim      a token of this one execution of the job
 --   alone_from after how many attempts that lost their worker it is to be taken by a worker that does nothing else; 0: never
 -- returns {"yours", attempt, spec, inputs, created, deadline, now, tries, tenant, "1" if the run or its batch has a budget,
---         "run|index ..." to publish, as there is room for them now, trace, position, output, ...} (the context's), or
+--         "run|index ..." to publish, as there is room for them now, trace, stamp, position, output, ...} (the context's), or
 --         {"done"} it has ended well, {"busy"} another has it, {"early"} it is not its turn, {"stop"} it must not run,
 --         {"gone"} there is no such run, {"wait"} Redis has just come back: ask again in a moment,
 --         {"alone"} it may be what killed its workers: take it where it can harm no other task
@@ -11,7 +11,7 @@
 local key = task_key(run, index)
 local task = redis.call('HMGET', key, 'state', 'claim', 'attempt', 'lane', 'context', 'tries', 'strikes')
 local about = redis.call('HMGET', run_key(run), 'state', 'spec', 'inputs', 'created', 'deadline', 'tenant', 'batch',
-  'max_cost', 'max_tokens', 'trace')
+  'max_cost', 'max_tokens', 'trace', 'stamp')
 local state = task[1]
 
 local function has_budget()
@@ -22,7 +22,7 @@ end
 
 local function claimed(attempt, ready)
   local answer = {'yours', attempt, about[2], about[3], about[4], about[5] or '', text(NOW), task[6] or '0',
-    about[6] or 'default', has_budget() and '1' or '0', table.concat(ready, ' '), about[10] or ''}
+    about[6] or 'default', has_budget() and '1' or '0', table.concat(ready, ' '), about[10] or '', about[11] or ''}
   for _, other in ipairs(split(task[5], ',')) do
     answer[#answer + 1] = other
     answer[#answer + 1] = redis.call('HGET', task_key(run, other), 'output') or ''
