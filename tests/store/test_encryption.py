@@ -3,101 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from crewq import errors
 from crewq.events import Token
-from crewq.keyring import Key, read_keys
-from crewq.settings import Settings
-from crewq.store import Call, Job, Store
-from crewq.store.keys import Keys
-from crewq.store.vault import LONG
+from crewq.store import Job
 from crewq.timing import Timing
+from tests.store.keyed import KEYS, LONG_SECRET, NEW, OLD, SECRET, claimed, everything, lived, with_keys
 from tests.store.world import ONE, PAIR, ROW, World, crew, output
-
-KEYS = Keys("t")
-OLD, NEW = (Key(name, bytes([at]) * 32) for at, name in enumerate(("old", "new"), start=1))
-PLAIN = read_keys("plain,k:" + "A" * 43 + "=", "")[0]
-PROCESSES = itertools.count(1_000, 1_000)  # each with ids of its own
-SECRET = "marzipan"
-LONG_SECRET = f"{SECRET} and so on. " * (LONG // 10)
 
 
 @pytest.fixture
 def world(world: World) -> World:
     """The world, with a key."""
     return with_keys(world, OLD)
-
-
-def with_keys(world: World, *keys: Key) -> World:
-    """Another process on the same server, with these keys."""
-    settings = replace(world.settings, encryption_keys=keys)
-    other = World(world.client, settings)
-    other.clock = world.clock
-    other.store = Store(settings, clock=world.clock, client=world.client, patience=0)
-    other.runs = other.store.runs
-    other._ids = next(PROCESSES)
-    return other
-
-
-def everything(world: World) -> str:
-    """All that Redis holds, as one text; blobs as they are."""
-    client = world.client
-    readers: dict[str, Callable[[str], Any]] = {
-        "string": client.get,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1),
-        "stream": client.xrange,
-    }
-    told = []
-    for key in world.all_keys():
-        if ":blob:" in key:
-            told.append(repr(client.execute_command("HGET", key, "text", NEVER_DECODE=True)))
-        else:
-            kind = str(client.type(key))
-            told.append(f"{key} {client.hgetall(key) if kind == 'hash' else readers[kind](key)}")
-    return "\n".join(told)
-
-
-def claimed(world: World, run: str, index: int = 0) -> Call:
-    claim = world.claim(run, index)
-    assert claim.word == "yours"
-    return world.call(run, index, claim.attempt)
-
-
-def lived(world: World, text: str = SECRET) -> str:
-    """A run in which `text` is everywhere."""
-    spec = crew((), (0,), name="demo").model_copy(update={"queue": "crewq"})
-    task = spec.tasks[0].model_copy(update={"description": text, "name": None})
-    spec = spec.model_copy(update={"tasks": (task, *spec.tasks[1:])})
-    run = world.accept(
-        spec, inputs={"x": text}, key=f"mine {len(text)}", fingerprint=hashlib.sha256(text.encode()).hexdigest()
-    )
-    call = claimed(world, run)
-    journal = world.store.journal
-    journal.begin(call, repeatable=True)
-    journal.tell(call, f"role {text}", f"says {text}", 0)
-    journal.finish(call, text, seconds=1.0)
-    journal.share(call.job, "s", text)
-    world.runs.warn(call.job, f"warned of {text}")
-    world.runs.requeue(call.job, call.attempt, f"failed over {text}", counts=True)
-    world.clock.forward(1)
-    again = claimed(world, run)
-    question = Call(again.job, again.attempt, "person", "person", "q", 0)
-    world.runs.pause(again.job, again.attempt, "a person", question.id, output(text))
-    world.runs.answer(again.job, question.id, text)
-    last = claimed(world, run)
-    world.runs.complete(last.job, last.attempt, output(text), [{"content": text}])
-    failing = claimed(world, run, 1)
-    world.runs.fail(failing.job, failing.attempt, errors.JobBroken(reason=text), f"Traceback: {text}")
-    return run
 
 
 # -- nobody reads it -------------------------------------------------------------------------------------------------
@@ -383,70 +306,3 @@ def test_a_run_that_is_resumed_with_another_crew_is_of_that(world: World) -> Non
     claim = changed.claim(run)
     assert changed.runs.spec(claim.spec) == mended
     assert claim.named("digest") == named, "else its calls would be made again"
-
-
-# -- keys come and go ------------------------------------------------------------------------------------------------
-
-
-def test_a_new_key_encrypts_and_an_old_one_still_decrypts(world: World) -> None:
-    run = lived(world)
-    changed = with_keys(world, NEW, OLD)
-    assert changed.read(run).inputs == {"x": SECRET}
-    other = lived(changed, f"new {SECRET}")
-    assert other != run
-    alone = with_keys(world, NEW)
-    assert alone.read(other).inputs == {"x": f"new {SECRET}"}
-    with pytest.raises(errors.EncryptionKeyUnknown, match=r"'old'.*\n.*are new"):
-        alone.read(run)
-    with pytest.raises(errors.EncryptionKeyUnknown, match="'new'"):
-        world.read(other)
-
-
-def test_a_kickoff_is_the_same_after_the_keys_have_changed(world: World) -> None:
-    run = world.accept(ONE, key="k", fingerprint="f")
-    changed = with_keys(world, NEW, OLD)
-    assert changed.accept(ONE, key="k", fingerprint="f") == run
-    with pytest.raises(errors.KeyReused):
-        changed.accept(ONE, key="k", fingerprint="other")
-    batch = world.store.batches.create("b" * 36, "demo", "batch", "f")
-    assert changed.store.batches.create("c" * 36, "demo", "batch", "f") == batch
-    with pytest.raises(errors.KeyReused):
-        changed.store.batches.create("c" * 36, "demo", "batch", "other")
-
-
-def test_calls_are_found_again_after_the_keys_have_changed(world: World) -> None:
-    run = world.accept(ONE)
-    named = world.claim(run, claim="c").named("digest")
-    assert named != "digest"
-    assert with_keys(world, NEW, OLD).claim(run, claim="c").named("digest") == named
-    with pytest.raises(errors.EncryptionKeyUnknown):
-        with_keys(world, NEW).claim(run, claim="c").named("digest")
-    assert with_keys(world, NEW, OLD).claim(world.accept(ONE)).named("digest") == named
-
-
-def test_encryption_can_be_turned_on_while_runs_are_under_way(world: World) -> None:
-    """First all get the key, then all encrypt, and in the end nothing else is taken any more."""
-    before = with_keys(world)
-    run = lived(before)
-    assert SECRET in everything(world)
-    ready, turned_on, done = with_keys(world, PLAIN, OLD), with_keys(world, OLD, PLAIN), with_keys(world, OLD)
-    early, late = ready.accept(ONE, inputs={"x": "early"}), turned_on.accept(ONE, inputs={"x": "late"})
-    for process in (ready, turned_on):
-        assert process.read(run).inputs == {"x": SECRET}
-        assert process.read(early).inputs == {"x": "early"}
-        assert process.read(late).inputs == {"x": "late"}
-    claim = turned_on.claim(early)
-    assert claim.inputs == {"x": "early"}
-    assert claim.named("digest") == "digest"
-    assert turned_on.runs.spec(claim.spec) == ONE
-    for plain in (run, early):
-        with pytest.raises(errors.NotAuthentic, match="plain"):
-            done.read(plain)
-    assert done.read(late).inputs == {"x": "late"}
-
-
-def test_without_the_package_it_is_an_error_that_names_the_extra(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cryptography.exceptions", None)
-    with pytest.raises(errors.EncryptionMissing, match=r"crewq\[encryption\]"):
-        with_keys(world, NEW)
-    assert Store(Settings(redis_url="redis://test"), client=world.client)
