@@ -25,6 +25,7 @@ class Member(BaseModel):
         arbitrary_types_allowed=True,
         validate_assignment=True,
         hide_input_in_errors=True,  # it may be a key
+        defer_build=True,  # when one is made, and not when crewq is imported
     )
     lacks: ClassVar[Mapping[str, str]] = {}  # CrewAI's fields that are not here yet, and what to do instead
     lacks_methods: ClassVar[Mapping[str, str]] = {}  # and its methods and properties

@@ -130,7 +130,7 @@ def test_what_does_not_move_stays_and_is_listed(old: str, new: str | None, what:
 
 @pytest.mark.parametrize("module", ["crewai", *HOMES])
 def test_what_moves_is_there(module: str) -> None:
-    known = ("Agent", "LLM", "CrewBase", "before_kickoff", "BaseTool", "tool", "MCPServerHTTP")
+    known = ("Agent", "LLM", "CrewBase", "before_kickoff", "BaseTool", "tool", "MCPServerHTTP", "StringKnowledgeSource")
     names = [name for name in known if home_of(module, name)]
     assert names
     assert [name for name in names if not hasattr(importlib.import_module(home_of(module, name) or ""), name)] == []
