@@ -28,6 +28,8 @@ def shout(text: str) -> str:
 
 class Mine(BaseLLM):
     model: str = "mine"
+    def supports_function_calling(self):
+        return True
     def call(self, messages, tools=None):
         return "mine: " + messages[-1]["content"].split("\\n")[1]
 
