@@ -48,10 +48,15 @@ def load_litellm() -> Any:
 
 
 async def close_litellm() -> None:
-    """Close the connections to providers that litellm keeps for this event loop. A worker calls this when it stops."""
+    """Close the connections to providers that litellm keeps, for this event loop and for those who ask without one. A worker
+    calls this when it stops."""
     litellm = load_litellm()
     await litellm.close_litellm_async_clients()
-    litellm.in_memory_llm_clients_cache.flush_cache()
+    kept = litellm.in_memory_llm_clients_cache
+    for client in list(kept.cache_dict.values()):
+        if isinstance(client, (httpx.Client, litellm.exceptions.openai.OpenAI)):
+            client.close()
+    kept.flush_cache()
 
 
 def build_model(llm: LLMSpec, imports: Imports, key: str | None = None) -> Provider:

@@ -26,7 +26,7 @@ def carried_over(server: ModelServer, change: Callable[[], object], switched: Ca
     server.ledger.wait_for(lambda made: len(made) == before + 2)
     change()
     assert waiting.result(60).raw
-    until(switched)
+    until(switched, 20)  # a sentinel leaves a former master alone for some 8 s
     asked = Counter(made.prompt.removeprefix("Your task:\n").splitlines()[0] for made in server.ledger[before:])
     assert asked == Counter(TEXTS)
     assert run.async_result.get(timeout=30) == {"run": run.id, "state": "completed"}
