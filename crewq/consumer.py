@@ -97,6 +97,7 @@ class Consumer(CeleryConsumer):
         self._sent_by = 0.0
         super().__init__(*args, **options)
         self._turnstile: Turnstile | None = None
+        self._awake: Any = None
         if self.hub and self.conninfo.transport.driver_type == RABBITMQ:
             self._turnstile = Turnstile(self._is_full, self.hub.call_later)
             self.initial_prefetch_count = 1
@@ -106,6 +107,7 @@ class Consumer(CeleryConsumer):
         worker connects anew, as what came with it may be half read."""
         if self._turnstile:
             self._turnstile.forget()
+            self._stay_awake()
         try:
             (asynloop if self.hub else synloop)(*arguments)
         except UNSOUND as error:
@@ -149,6 +151,13 @@ class Consumer(CeleryConsumer):
         """The pool grew or shrank by so many."""
         if not self._turnstile:
             super()._update_prefetch_count(index)  # type: ignore[misc]  # its stub lacks it
+
+    def _stay_awake(self) -> None:
+        """A job's thread leaves its acknowledgement to this one, which would sleep on until something else comes, and nothing
+        comes before that acknowledgement."""
+        if self._awake:
+            self._awake.cancel()
+        self._awake = self.hub.call_repeatedly(LOOK_AGAIN, lambda: None)
 
     def _is_full(self) -> bool:
         slots: int = getattr(self.controller, "max_concurrency", None) or self.pool.num_processes
