@@ -142,6 +142,13 @@ class Consumer(CeleryConsumer):
             self._sent_by = monotonic() + PERIOD
             self.hub.call_soon(self._send_later)
 
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """A connection for events, without RabbitMQ's confirmations: the job's thread that sends a full buffer of them would
+        wait for its confirmation, without end at times, and every other job for that thread. An event may be lost."""
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
+        return self.ensure_connected(connection)
+
     def shutdown(self) -> None:
         """The worker ends, and what still waits is sent."""
         ignore_errors(self, self._flush_events)  # type: ignore[arg-type]  # its stub knows of connections only
