@@ -79,7 +79,7 @@ def _against_peers(items: int, repeats: int) -> list[Row]:
         for peer in PEERS:
             if peer.python:
                 pairs = _pairs(peer, ours, items, repeats)
-                rows += [_rate(peer, pairs, items), _cost(peer, pairs, items)]
+                rows += _rows(peer, pairs, items)
             else:
                 rows += [absent("B3", _rate_of(peer), peer.name), absent("B3", _cost_of(peer), peer.name)]
     return rows
@@ -91,27 +91,23 @@ def _pairs(peer: Peer, ours: Sequence[Process], items: int, repeats: int) -> lis
         return [(crewq_spent(ours, items), runs(items)) for _ in range(repeats)]
 
 
-def _rate(peer: Peer, pairs: Sequence[tuple[Spent, Spent]], items: int) -> Row:
-    ours, theirs = [our.seconds for our, _ in pairs], [their.seconds for _, their in pairs]
-    numbers = {"crewq a s": TASKS * items / median(ours), "peer a s": TASKS * items / median(theirs)}
-    faster = ratio(theirs, ours)
+def _rows(peer: Peer, pairs: Sequence[tuple[Spent, Spent]], items: int) -> list[Row]:
+    ours, theirs = [our for our, _ in pairs], [their for _, their in pairs]
+    faster = ratio([their.seconds for their in theirs], [our.seconds for our in ours])
+    cheaper = ratio([our.cpu for our in ours], [their.cpu for their in theirs])
+    tasks, each = TASKS * items, {"crewq": ours, "peer": theirs}
+    rates = {f"{who} a s": tasks / median([one.seconds for one in spent]) for who, spent in each.items()}
+    costs = {f"{who} ms": 1000 * median([one.cpu for one in spent]) / tasks for who, spent in each.items()}
     if peer is CREWAI:
-        return at_least("B3", _rate_of(peer), faster, 3, **numbers)
-    return plain("B3", _rate_of(peer), faster, "x", **numbers)
+        return [
+            at_least("B3", _rate_of(peer), faster, 3, **rates),
+            at_most("B3", _cost_of(peer), cheaper, 0.5, **costs),
+        ]
+    return [plain("B3", _rate_of(peer), faster, "x", **rates), plain("B3", _cost_of(peer), cheaper, "x", **costs)]
 
 
 def _rate_of(peer: Peer) -> str:
     return f"tasks a second, a worker process a core, against {peer.name}"
-
-
-def _cost(peer: Peer, pairs: Sequence[tuple[Spent, Spent]], items: int) -> Row:
-    ours, theirs = [our.cpu for our, _ in pairs], [their.cpu for _, their in pairs]
-    millis = 1000 / (TASKS * items)
-    numbers = {"crewq ms": millis * median(ours), "peer ms": millis * median(theirs)}
-    cheaper = ratio(ours, theirs)
-    if peer is CREWAI:
-        return at_most("B3", _cost_of(peer), cheaper, 0.5, **numbers)
-    return plain("B3", _cost_of(peer), cheaper, "x", **numbers)
 
 
 def _cost_of(peer: Peer) -> str:

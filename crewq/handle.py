@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from threading import TIMEOUT_MAX
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from crewq import errors
 from crewq.producer import Producer, connect
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 WHOLE_ID = 36  # letters of a UUID
 
@@ -45,26 +47,47 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
         Raises:
             ResultTimeout: it has not within `timeout` seconds.
         """
-        ended = self._ended()
+        ended = self._producer.waiter.ended(self.id, self._has_ended)
         try:
             ended.result(None if timeout is None else min(timeout, TIMEOUT_MAX))
         except TimeoutError:
+            ended.cancel()
             raise self._late(timeout) from None
         except CancelledError:
-            where = self._producer.store.where
-            raise errors.StoreUnreachable(url=where, reason="the connection was closed.") from None
+            raise self._closed() from None
 
     def _late(self, seconds: float | None) -> errors.ResultTimeout:
         """The error for whoever has waited long enough."""
         return errors.ResultTimeout(kind=self.kind, id=self.id, seconds=seconds)
 
-    async def _result(self) -> Result:
-        # Shielded: others wait for the same future, and it is not theirs to cancel.
-        await asyncio.shield(asyncio.wrap_future(await asyncio.to_thread(self._ended)))
-        return await asyncio.to_thread(self._outcome)
+    def _closed(self) -> errors.StoreUnreachable:
+        """The error for whoever waits while this process gives up its connections."""
+        return errors.StoreUnreachable(url=self._producer.store.where, reason="the connection was closed.")
 
-    def _ended(self) -> Any:
-        return self._producer.waiter.ended(self.id, self._has_ended)
+    async def _result(self) -> Result:
+        if not await self._end():
+            raise self._closed()
+        return await self._in_a_thread(self._outcome)
+
+    async def _end(self) -> bool:
+        """Wait until it has ended. Not by a future of a thread: ten thousand of these take 50 MB."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def tell(how: bool) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(_settle, ended, how)
+
+        waiter = self._producer.waiter
+        try:
+            await self._in_a_thread(lambda: waiter.tell_end(self.id, self._has_ended, tell))
+            return bool(await ended)
+        finally:
+            waiter.forget(self.id, tell)
+
+    async def _in_a_thread(self, work: Callable[[], Value]) -> Value:
+        async with self._producer.turn(asyncio.get_running_loop()):
+            return await asyncio.to_thread(work)
 
     def _has_ended(self) -> bool:
         """Whether it has; whoever begins to wait for something that is paused is told so."""
@@ -93,6 +116,11 @@ class Handle(Coroutine[Any, Any, Result], Generic[Result]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
+
+
+def _settle(ended: asyncio.Future[bool], how: bool) -> None:
+    if not ended.done():
+        ended.set_result(how)
 
 
 def find(producer: Producer, prefix: str, *kinds: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import importlib
 import logging
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from celery import Celery
 from kombu.exceptions import KombuError
@@ -28,6 +30,7 @@ log = logging.getLogger("crewq.producer")
 
 CONNECTIONS = 2  # at most, beside the waiter's one and the readers'
 PAUSES_KEPT = 10_000  # that were told of
+AT_ONCE = 8  # questions of coroutines to the store
 READERS = 16  # that may follow runs and batches at once: each holds a connection for as long as it waits
 
 
@@ -57,6 +60,7 @@ class Producer:
         self.app: Celery = make_app(settings)
         self.waiter = Waiter(lambda: Store(settings, connections=1, beside=self.store), self.tell_pause)
         self._told: dict[str, Any] = {}
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._stop = stop
 
     def accept(self, order: Order, runs: list[NewRun]) -> list[str]:
@@ -107,6 +111,11 @@ class Producer:
                 log.warning("the jobs of run %s are not sent: %s", head.run, error)
                 continue
             self.publish(spec, mine, batch=bool(head.batch), urgent=urgent, priority=head.priority)
+
+    def turn(self, loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+        """To be held while a thread asks the store something for a coroutine: what waits for a thread takes memory, and ten
+        thousand runs may be awaited at once."""
+        return self._turns.setdefault(loop, asyncio.Semaphore(AT_ONCE))
 
     def tell_pause(self, run: str) -> None:
         """Say in the log that a run is paused, if it is, and what to do; once for each thing that a person has to decide."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from itertools import chain
+from typing import TypeAlias
 
 from crewq import errors
 from crewq.store import Store
+
+Told: TypeAlias = Callable[[bool], object]
 
 READ_SECONDS = 5.0  # how long one read of the feed waits; nothing depends on it
 
 
 class Waiter:
-    """The ends of runs and batches, as futures.
+    """Tells the ends of runs and batches.
 
     Args:
         open_store: makes the reader's own store, since a waiting read holds its connection.
@@ -24,7 +29,7 @@ class Waiter:
     def __init__(self, open_store: Callable[[], Store], on_pause: Callable[[str], None]) -> None:
         self._open_store = open_store
         self._on_pause = on_pause
-        self._waiting: dict[str, Future[None]] = {}
+        self._waiting: dict[str, list[Told]] = {}
         self._lock = threading.Lock()
         self._listening = threading.Event()
         self._stopping = threading.Event()
@@ -32,19 +37,37 @@ class Waiter:
         self._store: Store | None = None
 
     def ended(self, subject: str, has_ended: Callable[[], bool]) -> Future[None]:
-        """A future that is done once the run or batch `subject` has ended.
+        """A future that is done once the run or batch `subject` has ended, and cancelled if this is closed before. Whoever
+        gives up waiting cancels it."""
+        future: Future[None] = Future()
+
+        def told(ended: bool) -> None:
+            with suppress(InvalidStateError):  # given up at this moment
+                future.set_result(None) if ended else future.cancel()
+
+        future.add_done_callback(lambda _: self.forget(subject, told))
+        self.tell_end(subject, has_ended, told)
+        return future
+
+    def tell_end(self, subject: str, has_ended: Callable[[], bool], told: Told) -> None:
+        """Have `told` called once the run or batch `subject` has ended, in whatever thread; with False if this is closed
+        before.
 
         It is registered first and the state read then, so no end can slip through between the two.
         """
         self.listen()
         self._listening.wait()
         with self._lock:
-            future = self._waiting.get(subject)
-            if future is None:
-                future = self._waiting[subject] = Future()
+            self._waiting.setdefault(subject, []).append(told)
         if has_ended():
             self._wake(subject)
-        return future
+
+    def forget(self, subject: str, told: Told) -> None:
+        """It need not be told any more."""
+        with self._lock:
+            waiting = [one for one in self._waiting.pop(subject, []) if one is not told]
+            if waiting:
+                self._waiting[subject] = waiting
 
     def close(self) -> None:
         """Stop reading. What still waits is told so."""
@@ -53,8 +76,8 @@ class Waiter:
             self._store.close()
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            future.cancel()
+        for told in chain.from_iterable(waiting.values()):
+            told(False)
 
     def listen(self) -> None:
         """Begin to read, if nobody did. From then on a restart of Redis is noticed at once, and not only when this process next
@@ -97,9 +120,9 @@ class Waiter:
 
     def _wake(self, subject: str) -> None:
         with self._lock:
-            future = self._waiting.pop(subject, None)
-        if future and not future.done():
-            future.set_result(None)
+            waiting = self._waiting.pop(subject, [])
+        for told in waiting:
+            told(True)
 
 
 __all__ = ["Waiter"]

@@ -64,22 +64,29 @@ def test_a_freeze_just_after_a_call_was_noted_excuses_what_is_sent_at_the_thaw(
     assert scene.objections() == objections
 
 
+def _cut_in_a_call(scene: Scene, begin: float, why: str) -> float:
+    """A worker notes a call, and so many seconds from now it is cut off, for longer than a lease; another does its run. When
+    it is back."""
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    back = time.time() + LEASE + 5
+    scene.add("cuts", Cut(KEYS["1"], time.time() + begin, back, why))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    return back
+
+
 @pytest.mark.parametrize(
     ("begin", "objections"), [(0.1, []), (-1.0, ["I2"])], ids=["noted before the freeze", "noted within it"]
 )
 def test_who_is_frozen_just_after_it_noted_a_call_may_send_it_at_the_thaw_and_be_answered(
     scene: Scene, begin: float, objections: list[str]
 ) -> None:
-    scene.evidence = replace(scene.evidence, lease=LEASE)
-    run = scene.accept("k1")
-    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
-    scene.world.store.journal.begin(call, repeatable=True)
-    thaw = time.time() + LEASE + 5
-    scene.add("cuts", Cut(KEYS["1"], time.time() + begin, thaw, "frozen"))
-    scene.world.clock.forward(LEASE + 1)
-    scene.world.sweep()
-    scene.carry_out("k1", run, 0, "2")
-    scene.carry_out("k1", run, 1, "2")
+    thaw = _cut_in_a_call(scene, begin, "frozen")
     scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["1"], "", thaw + 0.1, thaw + 0.2, 200))
     assert scene.objections() == objections
 
@@ -97,17 +104,7 @@ def test_who_is_frozen_just_after_it_noted_a_call_may_send_it_at_the_thaw_and_be
 def test_what_was_sent_as_the_network_went_may_come_late_but_not_be_paid(
     scene: Scene, why: str, after: float, status: int | None, objections: list[str]
 ) -> None:
-    scene.evidence = replace(scene.evidence, lease=LEASE)
-    run = scene.accept("k1")
-    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
-    scene.world.store.journal.begin(call, repeatable=True)
-    back = time.time() + LEASE + 5
-    scene.add("cuts", Cut(KEYS["1"], time.time() - 0.1, back, why))
-    scene.world.clock.forward(LEASE + 1)
-    scene.world.sweep()
-    scene.carry_out("k1", run, 0, "2")
-    scene.carry_out("k1", run, 1, "2")
-    late = back + after
+    late = _cut_in_a_call(scene, -0.1, why) + after
     scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["1"], "", late, late + 0.01, status))
     assert scene.objections() == objections
 

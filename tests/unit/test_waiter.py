@@ -126,6 +126,16 @@ def test_whoever_waits_when_it_closes_is_told(world: World, told: list[str]) -> 
         future.result(0)
 
 
+def test_who_gives_up_waiting_is_forgotten(world: World, waiter: Waiter) -> None:
+    run = world.accept(ONE)
+    patient, hasty = (waiter.ended(run, partial(ended, world, run)) for _ in range(2))
+    hasty.cancel()
+    assert len(waiter._waiting[run]) == 1
+    world.carry_out(run, 0)
+    patient.result(5)
+    assert not waiter._waiting
+
+
 def test_a_waiter_that_nobody_used_can_be_closed(world: World, told: list[str]) -> None:
     waiter = Waiter(lambda: Store(world.settings, connections=1), told.append)
     waiter.close()

@@ -36,7 +36,8 @@ export async function show(page, name) {
     const changed = JSON.stringify([batch, list]);
     if (changed === shown) return;
     shown = changed;
-    fill(charts, h("div.crewq-charts", {}, chart("Durations", batch.seconds, duration), chart("Cost", batch.cost, dollars)));
+    const paid = batch.cost.to > 0; // where all is free, a chart of it says nothing
+    fill(charts, h("div.crewq-charts", {}, chart("Durations", batch.seconds, duration), paid ? chart("Cost", batch.cost, dollars) : null));
     fill(failures, batch.failures.length ? card(failedTitle(batch), table("Failed runs", ["Item", "Run", "Why"], batch.failures.map(failure), "")) : null);
     fill(runs, card("Runs", table("Runs of the batch", ["Item", "Run", "State", "-Tokens", "-Cost"], list.runs.map(row), "None yet."),
       h("nav.crewq-pager", { "aria-label": "Pages of runs" }, turn("Earlier", offset > 0, go(Math.max(0, offset - PAGE))), turn("Later", list.next !== null, go(list.next)))));

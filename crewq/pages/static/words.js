@@ -1,4 +1,4 @@
-// How times, sizes, money and ids are said: as crewq's command line says them.
+// How times, sizes, money and ids are said: as crewq's command line says them, and shorter times than it knows.
 
 import { h } from "./dom.js";
 import { base } from "./server.js";
@@ -13,6 +13,7 @@ export function secondsBetween(began, ended) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
   const time = Math.max(0, seconds);
+  if (time < 0.0995) return `${(1000 * time).toFixed(0)} ms`;
   if (time < 59.5) return time < 9.95 ? `${time.toFixed(1)} s` : `${time.toFixed(0)} s`;
   const minutes = Math.floor(Math.round(time) / 60);
   const rest = Math.round(time) % 60;
