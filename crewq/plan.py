@@ -130,13 +130,6 @@ def publish(
             chains[0].apply_async(producer=producer)
         elif chains:
             group(chains, app=app).apply_async(producer=producer, add_to_parent=False)
-        _give_back_poller(producer.channel)
-
-
-def _give_back_poller(channel: Any) -> None:
-    """A channel of kombu's to Redis opens a connection to receive with, too, which one that sends has no use for."""
-    if pool := getattr(channel, "async_pool", None):
-        pool.disconnect(inuse_connections=False)
 
 
 def alike(jobs: Sequence[Job], heads: Iterable[Head]) -> list[tuple[Head, list[Job]]]:

@@ -19,7 +19,6 @@ from celery import Celery
 
 from crewq import LLM, Agent, Batch, Crew, Run, Task, errors
 from crewq.events import Event, TaskCompleted
-from crewq.server import Server
 from crewq.testing import ScriptedModel, call
 from tests.integration.crews import Echo, agent, crew, scripted
 from tests.integration.worker_process import ROOT, WorkerProcess, environment
@@ -196,19 +195,6 @@ def test_many_threads_wait_for_many_runs(fleet: WorkerProcess) -> None:
 
 
 # -- cancel ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_process_that_starts_runs_has_three_connections_to_redis(own_redis: Server) -> None:
-    with redis.Redis.from_url(own_redis.url) as client:
-
-        def doing() -> list[str]:
-            return [one["cmd"] for one in client.client_list()]
-
-        before = len(doing())
-        for topic in "abc":
-            crew("Say {x}").kickoff_async({"x": topic})
-        until(lambda: "xread" in doing())
-        assert len(doing()) == before + 3  # one for the runs, one to wait, one for the messages
 
 
 def test_cancel_aborts_the_call_in_flight_within_a_second(fleet: WorkerProcess, model_server: ModelServer) -> None:
