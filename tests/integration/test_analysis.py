@@ -68,9 +68,9 @@ def test_what_packages_could_do_is_held_to_the_limits(session: Session, code: st
 def test_an_agent_computes_with_pandas_in_several_calls(
     analysis: str, own_redis: Server, start_worker: StartWorker
 ) -> None:
-    start_worker(own_redis.url, CREWQ_SANDBOX="container", CREWQ_SANDBOX_IMAGE=analysis)
+    start_worker(own_redis.url, CREWQ_SANDBOX_IMAGE=analysis)
     asked = [call("run_python", code=FRAME), call("run_python", code=SUMS), "Five and two."]
-    analyst = agent(ScriptedModel(answers=asked), allow_code_execution=True, code_execution_mode="safe")
-    run = Crew(tasks=[Task(description="Add up", agent=analyst)]).kickoff_async()
-    assert run.result(120).raw == "Five and two."
-    assert "{'a': 5, 'b': 2}" in str(run.tasks[0].output.messages if run.tasks[0].output else "")
+    analyst = agent(ScriptedModel(answers=asked), allow_code_execution=True, sandbox="container")
+    output = Crew(tasks=[Task(description="Add up", agent=analyst)]).kickoff_async().result(120)
+    assert output.raw == "Five and two."
+    assert "{'a': 5, 'b': 2}" in str(output.tasks_output[0].messages)
