@@ -27,7 +27,8 @@ NEEDED = (
     "LICENSE",
     ".dockerignore",
 )
-OWN, MADE = "shop-worker", f"{IMAGE}-own"  # an image that the documentation makes, and its name here
+# Images that the pages make, and their names here.
+MADE = {"shop-worker": f"{IMAGE}-own", "analysis-sandbox": f"{IMAGE}-sandbox"}
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def fleet(image: str, tmp_path: Path) -> Iterator[Fleet]:
         path.chmod(0o755)  # pytest makes them for their owner only, and a container's user is another
     with Fleet(folder=tmp_path) as fleet:
         yield fleet
-    docker("image", "rm", "--force", MADE)
+    docker("image", "rm", "--force", *MADE.values())
 
 
 @pytest.mark.parametrize(("page", "section"), SECTIONS, ids=str)
@@ -56,5 +57,7 @@ def test_a_section_works_as_it_is_shown(page: str, section: str, fleet: Fleet) -
         elif block.section == section:
             assert block.language == "sh"
             script += block.text.splitlines()
-    text = "\n".join(script).replace("redis://localhost:6379/0", fleet.redis_url).replace(OWN, MADE)
+    text = "\n".join(script).replace("redis://localhost:6379/0", fleet.redis_url)
+    for shown, made in MADE.items():
+        text = text.replace(shown, made)
     fleet.run("sh", "-euxc", re.sub(r"\bcrewq-worker\b", IMAGE, text), timeout=800)

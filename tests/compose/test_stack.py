@@ -195,7 +195,8 @@ def test_metrics_are_for_those_in_the_same_network(fleet: Fleet) -> None:
 
 
 def test_a_beat_starts_the_runs_of_a_schedule(fleet: Fleet) -> None:
-    fleet.up("beat")
+    fleet.compose("up", "--detach", "beat")
+    until(lambda: health(fleet, "beat") == "healthy", 60)
     fleet.exec("worker", "crewq", "schedule", "add", "pulse", *FIRST_RUN[2:], "--every", "2s")
     until(lambda: "pulse" in fleet.exec("worker", "crewq", "runs", "--state", "completed"), 60)
     fleet.exec("worker", "crewq", "schedule", "remove", "pulse")

@@ -262,10 +262,12 @@ def test_a_worker_has_what_it_has_under_compose() -> None:
 def test_what_is_beside_the_workers_sees_no_key_of_a_provider(deployment: Any) -> None:
     (secret,) = [one["secret"] for one in deployment["spec"]["template"]["spec"]["volumes"] if "secret" in one]
     own = {"flower_auth"} if deployment is FLOWER else set()
-    assert {item["key"] for item in secret["items"]} == {"redis_password", "broker_url"} | own
+    keys = set() if deployment is METRICS else {"encryption_keys"}  # which reads nothing that is encrypted
+    assert {item["key"] for item in secret["items"]} == {"redis_password", "broker_url"} | keys | own
     assert "envFrom" not in container(deployment)
     given = {one["name"]: one for one in container(deployment)["env"]}
-    assert given.keys() - {"FLOWER_BASIC_AUTH_FILE"} == {
+    assert ("CREWQ_ENCRYPTION_KEYS_FILE" in given) == bool(keys)
+    assert given.keys() - {"FLOWER_BASIC_AUTH_FILE", "CREWQ_ENCRYPTION_KEYS_FILE"} == {
         "CREWQ_REDIS_URL",
         "CREWQ_REDIS_PASSWORD_FILE",
         "CREWQ_BROKER_URL",
