@@ -84,14 +84,14 @@ class Memory:
                 yield one
 
     def _of_each(self, jobs: Sequence[Job], ask: Callable[[Any, str], Any]) -> list[Any]:
-        def command(client: Any) -> list[Any]:
+        def command(client: Any) -> Any:
             pipeline = client.pipeline(transaction=False)
             for job in jobs:
                 ask(pipeline, self._verbs.keys.task(job.run, job.index))
-            answers: list[Any] = pipeline.execute()
-            return answers
+            return pipeline.execute()
 
-        return self._verbs.do(command)
+        answers: list[Any] = self._verbs.do(command)
+        return answers
 
     def _opened(self, job: Job, sealed: str | None, ended: str | None, key: str | None) -> Remembered | None:
         """What lies there; None where there is nothing to be told. One that cannot be read is the trouble of its own run, and
