@@ -21,7 +21,7 @@ from crewq.store.records import Fields, readable
 from crewq.store.verbs import Verbs
 from crewq.terms import DEFAULT_TENANT
 
-MOST: Final = 200_000  # characters that are read in all: to find some words among them takes some 40 ms
+MOST: Final = 200_000  # characters that are read in all: to find some words among them takes some 25 ms
 LONGEST: Final = 10_000  # characters of one output
 ABOUT: Final = ("crew", "tenant", "origin")
 
