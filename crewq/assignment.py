@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -132,7 +132,8 @@ async def _carry_out(host: Host, assignment: Assignment) -> Done:
         return Done(brief.skipped(), [], skipped=True)
     coworkers = [as_coworker(host, one, attempt, callbacks.step_of(one.agent)) for one in assignment.coworkers]
     more = delegation_tools(brief, coworkers)
-    async with equipped(host, post, attempt, callbacks.step_of(post.agent), more) as given:
+    async with equipped(host, post, attempt, callbacks.step_of(post.agent), brief.task.description, more) as given:
+        brief = replace(brief, remembered=given.remembered)
         checks = checks_of(host, attempt, brief, given.model)
         answer = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token, checks)
         await _written(host, brief.task, answer.output)

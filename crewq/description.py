@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from crewq import lacking
 from crewq.freeze import Plan, freeze
 from crewq.knowledge import BaseKnowledgeSource
 from crewq.language_model import LLM
-from crewq.member import Member, digest_of
+from crewq.member import Member, digest_of, on_or_off
 from crewq.members import Agent, Task, copies
 from crewq.model import BaseLLM
 from crewq.outputs import UsageMetrics
@@ -39,6 +39,9 @@ class CrewDescription(Member):
         queue: the Celery queue of its jobs, for workers that have what it needs (`crewq worker -- -Q NAME`); None:
             CREWQ_QUEUE. A task or its agent may name another. In embedded mode, the one worker does all.
         knowledge_sources: what all its agents go by, as those of an agent.
+        memory: each task is told what earlier runs of the crew put out, as far as they have to do with it: of crews of this
+            `name`, so give it one, and for the same tenant. It is found by the words that it shares with the task, without a
+            further call, among the 200 tasks that completed last, and for as long as their runs are kept.
         task_callback, step_callback: called in the worker; they travel by their name.
         output_log_file: what became of each task of a run is added to it in this process, once the run's output, or its
             failure, is looked at: logs.txt if it is True, else a .txt or a .json.
@@ -69,9 +72,15 @@ class CrewDescription(Member):
     on_change: Literal["resume", "pin", "refuse"] = "resume"
     output_log_file: bool | str | None = None
     knowledge_sources: list[BaseKnowledgeSource] | None = None
+    memory: bool | None = False
     usage_metrics: UsageMetrics | None = None
     function_calling_llm: Any = None  # without effect, as is
     checkpoint: Any = None
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _remembers(cls, given: Any) -> Any:
+        return on_or_off(cls, "memory", given)
 
     @property
     def key(self) -> str:

@@ -20,6 +20,7 @@ from crewq.limits import Limit
 from crewq.model import Model
 from crewq.narration import Narration
 from crewq.plan import task_id
+from crewq.recall import recalled
 from crewq.spec import AgentSpec, CrewSpec, LLMSpec, ServerSpec, TaskSpec
 from crewq.store import Call, Demand
 from crewq.template import interpolate
@@ -78,7 +79,7 @@ def filled(spec: Spec, inputs: Mapping[str, Any], *fields: str) -> Spec:
 
 @asynccontextmanager
 async def equipped(
-    host: Host, post: Post, attempt: Attempt, on_step: OnStep, more: tuple[BaseTool, ...] = ()
+    host: Host, post: Post, attempt: Attempt, on_step: OnStep, about: str, more: tuple[BaseTool, ...] = ()
 ) -> AsyncIterator[Equipment]:
     """What an agent works with for one piece of work, whose calls are those of `attempt`; put away at the end.
 
@@ -87,6 +88,7 @@ async def equipped(
         post: the agent.
         attempt: whose calls they are.
         on_step: who is told of its steps.
+        about: what the work is.
         more: tools beside its own.
 
     Raises:
@@ -99,8 +101,9 @@ async def equipped(
     called = traced(invoke_directly(host.tool_threads), host.settings.trace_content)
     invoke = journalled(called, attempt, host.hide, cache=shared)
     try:
+        remembered = await recalled(host, attempt, about) if post.agent.memory else ()
         tools = await _with_servers((*post.tools, *code, *more), servers, attempt)
-        yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token)
+        yield Equipment(_model(host, post, attempt), Toolbox(tools, invoke), on_step, on_token, remembered)
     finally:
         for server in servers:
             server.close()
@@ -140,7 +143,7 @@ def _model(host: Host, post: Post, attempt: Attempt) -> Model:
 
 def as_coworker(host: Host, post: Post, attempt: Attempt, on_step: OnStep) -> Coworker:
     """An agent that works for another one within the task of `attempt`, each time on a part of its own."""
-    return Coworker(post.agent, lambda work: equipped(host, post, attempt.part(work), on_step))
+    return Coworker(post.agent, lambda work: equipped(host, post, attempt.part(work), on_step, work))
 
 
 def _aloud(text: str) -> None:

@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from crewq import errors
+from crewq.dependencies import Dependencies, called
 from crewq.knowledge import BaseKnowledgeSource, pieces_of
 from crewq.language_model import LLM
 from crewq.lead import Staff, manager_of, planned_first, planner
-from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
+from crewq.members import Agent, ConditionalTask, Task
 from crewq.model import BaseLLM, Front
 from crewq.outputs import OutputFormat
 from crewq.portable import portable, portable_function, refuse_main
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     planning_llm: str | LLM | BaseLLM | None
     stream: bool
     knowledge_sources: Sequence[BaseKnowledgeSource] | None
+    memory: bool | None
 
 
 def freeze(crew: Plan, settings: Settings) -> CrewSpec:
@@ -169,6 +171,7 @@ def _agent(agent: Agent, crew: Plan, settings: Settings) -> AgentSpec:
         step_callback=_callback(agent.step_callback, f"The step_callback of {owner}", settings),
         knowledge=pieces_of(agent.knowledge_sources, "Agent"),
         knowledge_limit=agent.knowledge_config.results_limit,
+        memory=bool(crew.memory if agent.memory is None else agent.memory),
     )
 
 
@@ -234,12 +237,12 @@ def _sandbox(agent: Agent, settings: Settings) -> str:
 
 def _tasks(crew: Plan, staff: Staff, settings: Settings) -> Iterator[TaskSpec]:
     keys = _keys(crew)
-    order = _Order(crew)
+    order = Dependencies(crew.name, crew.tasks)
     for at, task in enumerate(crew.tasks):
         agent = staff.doer(task)
         if agent is None:
-            raise errors.AgentMissing(crew=crew.name, task=_called(task, at))
-        what = f"the task {_called(task, at)}"
+            raise errors.AgentMissing(crew=crew.name, task=called(task, at))
+        what = f"the task {called(task, at)}"
         coworkers = staff.coworkers(task)
         _refuse_names(agent.tools if task.tools is None else task.tools, what, agent, coworkers)
         answer = task.answer_class
@@ -285,14 +288,14 @@ def _condition(crew: Plan, at: int, settings: Settings) -> str | None:
     task = crew.tasks[at]
     if not isinstance(task, ConditionalTask):
         return None
-    called = _called(task, at)
+    name = called(task, at)
     if at == 0:
         reason = "it is the first, so there is no output to decide by: put a task before it, or make it a Task."
-        raise errors.ConditionMisplaced(crew=crew.name, task=called, reason=reason)
+        raise errors.ConditionMisplaced(crew=crew.name, task=name, reason=reason)
     if task.async_execution:
         reason = "it has async_execution, so it would not wait for the output to decide by: leave that out."
-        raise errors.ConditionMisplaced(crew=crew.name, task=called, reason=reason)
-    return _callback(task.condition, f"The condition of the task {called}", settings)
+        raise errors.ConditionMisplaced(crew=crew.name, task=name, reason=reason)
+    return _callback(task.condition, f"The condition of the task {name}", settings)
 
 
 def _output_format(task: Task) -> OutputFormat:
@@ -309,10 +312,6 @@ def _output_class(task: Task, settings: Settings) -> str | None:
         return None
 
 
-def _called(task: Task, at: int) -> str:
-    return f"{task.name!r}" if task.name else f"{at + 1} ({' '.join(task.description.split()[:6])!r})"
-
-
 def _keys(crew: Plan) -> list[str]:
     """A key for each task that stays the same as long as the task does: its name and a digest of its definition."""
     keys: list[str] = []
@@ -326,46 +325,6 @@ def _keys(crew: Plan) -> list[str]:
         before = sum(known.partition("#")[0] == key for known in keys)
         keys.append(f"{key}#{before + 1}" if before else key)
     return keys
-
-
-class _Order:
-    """Which tasks a task is given, and which it waits for.
-
-    A task that is not async waits for all before it. An async one waits for the last that is not async before it (and
-    so for all before that), and for what it names; by default it is given the outputs of what it waits for.
-    """
-
-    def __init__(self, crew: Plan) -> None:
-        self.crew = crew
-        self.places = {id(task): at for at, task in enumerate(crew.tasks)}
-
-    def context(self, at: int) -> tuple[int, ...]:
-        named = self.crew.tasks[at].context
-        if named is NOT_SPECIFIED:
-            return tuple(range(self._joined(at)))
-        return tuple(self._place(at, task) for task in named or ())
-
-    def after(self, at: int) -> tuple[int, ...]:
-        joined = self._joined(at)
-        pending = range(self._last_sync(joined) + 1, joined)
-        direct = set(pending) or ({joined - 1} if joined else set())
-        return tuple(sorted(direct | {other for other in self.context(at) if other >= joined}))
-
-    def _joined(self, at: int) -> int:
-        """How many of the first tasks have all ended before task `at` starts."""
-        return self._last_sync(at) + 1 if self.crew.tasks[at].async_execution else at
-
-    def _last_sync(self, before: int) -> int:
-        return next((at for at in reversed(range(before)) if not self.crew.tasks[at].async_execution), -1)
-
-    def _place(self, at: int, named: Task) -> int:
-        place = self.places.get(id(named))
-        called = _called(self.crew.tasks[at], at)
-        if place is None:
-            raise errors.ContextNotInCrew(crew=self.crew.name, task=called, context=repr(named.description[:60]))
-        if place >= at:
-            raise errors.ContextComesLater(crew=self.crew.name, task=called, context=_called(named, place))
-        return place
 
 
 # -- what travels by name ----------------------------------------------------------------------------------

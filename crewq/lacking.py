@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 OF_A_CREW: Final = {
-    "memory": "pass what is to be remembered as an input or as context.",
     "embedder": "there are no embeddings: knowledge is found by its words.",
     "config": "pass its entries as fields: Crew(**config).",
     "prompt_file": "use system_template and prompt_template of the agents.",
@@ -28,7 +27,6 @@ OF_A_CREW: Final = {
 }
 
 OF_AN_AGENT: Final = {
-    "memory": "pass what is to be remembered as an input or as context.",
     "knowledge": "pass its sources: knowledge_sources=[...].",
     "embedder": "there are no embeddings: knowledge is found by its words.",
     "planning": "write a first task that plans, and give it as context.",
@@ -43,6 +41,11 @@ OF_AN_AGENT: Final = {
     "security_config": "it belongs to CrewAI's own platform.",
     "skills": "write them into the backstory, or give the agent a tool.",
     "i18n": "use system_template and prompt_template.",
+}
+
+# Fields that take True, False or None, and what to do where CrewAI's take an object too.
+SWITCHES: Final = {
+    "memory": "set memory=True: the outputs of the crew's earlier runs are its memory, and there is no object for it.",
 }
 
 # Without an effect, and what to do instead.
@@ -94,7 +97,7 @@ _INNER: Final = "it is a part of CrewAI's agent loop, which crewq's does without
 METHODS_OF_A_CREW: Final = {
     "train": "write into the tasks and backstories what the agents are to mind; `crewq test` measures whether it helps.",
     "test": "`crewq test module:crew --runs 3` tells pass rate, time and cost; --judge MODEL adds scores.",
-    "reset_memories": "there is no memory to reset; `crewq delete RUN` forgets a run.",
+    "reset_memories": "a crew remembers what its runs put out, for as long as they are kept: `crewq delete RUN` forgets one.",
     "query_knowledge": "give the agents a tool that searches it.",
     "from_checkpoint": "every call is kept already: crew.resume(run_id) and crew.replay(task_id) go on from there.",
     "fork": "crew.replay(task_id, outputs={...}) begins another run in the middle of one that was.",
@@ -138,4 +141,5 @@ __all__ = [
     "OF_A_CREW",
     "OF_A_KICKOFF",
     "OF_A_TASK",
+    "SWITCHES",
 ]

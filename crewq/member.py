@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crewq import errors
+from crewq.lacking import SWITCHES
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -77,6 +78,23 @@ class Member(BaseModel):
             raise _invalid(type(self).__name__, error) from error
 
 
+def on_or_off(kind: type[Member], field: str, given: Any) -> bool | None:
+    """A field that is switched on or off here, and may be an object in CrewAI.
+
+    Args:
+        kind: whose field it is.
+        field: its name.
+        given: what it was given.
+
+    Raises:
+        UnsupportedField: it is an object.
+    """
+    if given is None or isinstance(given, bool):
+        return given
+    shown = f"{field}={type(given).__name__}(...)"
+    raise errors.UnsupportedField(owner=kind.__name__, field=shown, advice=SWITCHES[field])
+
+
 def without(lacks: Mapping[str, str]) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
     """For a method that CrewAI's has further arguments of: they are accepted where they ask for nothing.
 
@@ -127,4 +145,4 @@ def _unknown(kind: str, name: str, fields: Any) -> errors.UnknownField:
     return errors.UnknownField(owner=kind, field=name, hint=hint, known=", ".join(fields))
 
 
-__all__ = ["Member", "digest_of", "without"]
+__all__ = ["Member", "digest_of", "on_or_off", "without"]

@@ -19,7 +19,7 @@ from crewq.foreign_tools import adapted
 from crewq.knowledge import BaseKnowledgeSource, KnowledgeConfig
 from crewq.language_model import LLM
 from crewq.mcp import Server, as_server
-from crewq.member import Member, digest_of
+from crewq.member import Member, digest_of, on_or_off
 from crewq.model import BaseLLM
 from crewq.outputs import TaskOutput
 from crewq.template import checked_inputs, interpolate, require
@@ -62,6 +62,7 @@ class Agent(Member):
         guardrail, guardrail_max_retries: for `kickoff` of the agent by itself, as in CrewAI; a crew's tasks have their own.
         knowledge_sources: what it goes by, of `crewq.knowledge`; of each task it is told the pieces that share words with it.
         knowledge_config: how many pieces.
+        memory: whether its work is told of what earlier runs of the crew put out; None: as the crew says. See `Crew`.
         reasoning, max_reasoning_attempts, function_calling_llm, multimodal: taken with a warning, and without effect.
     """
 
@@ -98,6 +99,7 @@ class Agent(Member):
     guardrail_max_retries: int = Field(default=3, ge=0)
     knowledge_sources: list[BaseKnowledgeSource] | None = None
     knowledge_config: KnowledgeConfig = Field(default_factory=KnowledgeConfig)
+    memory: bool | None = None
     reasoning: bool = False
     max_reasoning_attempts: int | None = None
     function_calling_llm: Any = None
@@ -146,6 +148,11 @@ class Agent(Member):
     @classmethod
     def _usual_config(cls, given: Any) -> Any:
         return KnowledgeConfig() if given is None else given
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _remembers(cls, given: Any) -> Any:
+        return on_or_off(cls, "memory", given)
 
     @field_validator("mcps", mode="before")
     @classmethod

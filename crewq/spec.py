@@ -130,6 +130,7 @@ class AgentSpec(Frozen):
     step_callback: str | None = None
     knowledge: tuple[str, ...] = ()  # texts in pieces, of which each task is told
     knowledge_limit: int = 5  # those that have most to do with it
+    memory: bool = False  # whether its work is told of what earlier runs of the crew put out
 
 
 class ToolFilterContext(Frozen):

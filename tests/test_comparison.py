@@ -144,6 +144,13 @@ SHOWN = {
             "test_a_coworker_is_told_what_concerns_the_work",
         ],
     },
+    "`memory=True`": {
+        "integration/test_memory.py": [
+            "test_a_later_run_is_told_what_an_earlier_one_put_out",
+            "test_a_task_that_a_crash_interrupts_is_told_the_same_again",
+        ],
+        "unit/test_recall.py": ["test_what_shares_words_with_the_work_is_told"],
+    },
     "a callback that fails": {
         "integration/test_tasks.py": ["test_a_callback_that_fails_costs_nothing"],
     },

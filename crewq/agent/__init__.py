@@ -7,9 +7,10 @@ from crewq.agent.guardrails import Guardrails, Judge, Verdict, judged_by
 from crewq.agent.llm import LiteLLMModel, Provider, account_of, build_model, close_litellm, load_litellm
 from crewq.agent.loop import OnStep, perform
 from crewq.agent.mcp_client import Connection, McpTool, Offer, load_mcp
-from crewq.agent.prompts import planned
+from crewq.agent.prompts import planned, remembered
 from crewq.agent.retry import RetryingModel
 from crewq.agent.review import Check, Unfit
+from crewq.agent.search import found
 from crewq.agent.toolbox import Invoke, Toolbox, ToolResult, call_in, invoke_directly
 from crewq.agent.watchers import add_watchers
 from crewq.agent.window import estimate
@@ -44,6 +45,7 @@ __all__ = [
     "close_litellm",
     "delegation_tools",
     "estimate",
+    "found",
     "invoke_directly",
     "judged_by",
     "load_litellm",
@@ -51,4 +53,5 @@ __all__ = [
     "perform",
     "planned",
     "put_to",
+    "remembered",
 ]

@@ -19,6 +19,7 @@ class Brief:
         agent: who works on it.
         task: what is to be done.
         context: the outputs of earlier tasks that it stands on, as one text.
+        remembered: what earlier runs of the crew put out, as far as this one is told of it.
         today: the date that an agent with `inject_date` is told; None: the current one, in UTC. A run that may go on
             after midnight gives its own first day, so that the same questions are asked again.
     """
@@ -26,6 +27,7 @@ class Brief:
     agent: AgentSpec
     task: TaskSpec
     context: str = ""
+    remembered: tuple[str, ...] = ()
     today: date | None = None
 
     def output(self, text: str, value: Any = None) -> TaskOutput:

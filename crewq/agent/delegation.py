@@ -26,12 +26,13 @@ from crewq.tools import BaseTool
 
 @dataclass(frozen=True)
 class Equipment:
-    """What an agent works with, and who is told of its steps and of what it says."""
+    """What an agent works with, what it is told of earlier runs, and who is told of its steps and of what it says."""
 
     model: Model
     toolbox: Toolbox
     on_step: OnStep
     on_token: OnToken | None = None
+    remembered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Delegation(BaseTool):
         brief = replace(self.asking, agent=agent, context="", task=TaskSpec(key="", description=request, agent=0))
         try:
             async with coworker.equip(f"{self.name} {agent.role}\n{request}") as given:
+                brief = replace(brief, remembered=given.remembered)
                 async with asyncio.timeout(agent.max_execution_time):
                     done = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token)
                     return done.text

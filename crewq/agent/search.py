@@ -1,4 +1,4 @@
-"""Which pieces of an agent's knowledge have most to do with a task: by the words that they share with it (Okapi BM25)."""
+"""Which pieces of what there is to be told have most to do with a task: by the words that they share with it (Okapi BM25)."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ class Index(NamedTuple):
     pieces_with: Counter[str]
 
 
-def found(query: str, pieces: tuple[str, ...], most: int) -> tuple[str, ...]:
-    """The pieces to be told for a task, in their own order; all of them, if there are no more than may be.
+def found(query: str, pieces: tuple[str, ...], most: int, *, lasting: bool = True) -> tuple[str, ...]:
+    """The pieces to be told for a task, in their own order; all of them, if there are no more than may be. Of two that have
+    as much to do with it, the one that stands before the other.
 
     Args:
         query: what the task is.
-        pieces: of the agent's knowledge.
+        pieces: of what there is to be told.
         most: how many may be told.
+        lasting: whether the same are looked through for other tasks too, as those of an agent's knowledge are.
     """
     if len(pieces) <= most:
         return pieces
-    index = _index(pieces)
+    index = _kept_index(pieces) if lasting else _index(pieces)
     wanted = set(_words(query))
     scores = [(_score(wanted, index, at), -at) for at in range(len(pieces))]
     best = sorted(-at for score, at in sorted(scores, reverse=True)[:most] if score > 0)
@@ -56,11 +58,13 @@ def _rarity(word: str, index: Index) -> float:
     return math.log(1 + (pieces - with_it + 0.5) / (with_it + 0.5))
 
 
-@lru_cache(KEPT)
 def _index(pieces: tuple[str, ...]) -> Index:
     words = tuple(Counter(_words(piece)) for piece in pieces)
     lengths = tuple(one.total() for one in words)
     return Index(words, lengths, sum(lengths) / len(lengths), Counter(word for one in words for word in one))
+
+
+_kept_index = lru_cache(KEPT)(_index)
 
 
 def _words(text: str) -> list[str]:

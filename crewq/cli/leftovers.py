@@ -13,7 +13,7 @@ import yaml
 from crewq.alone import Agent, Task
 from crewq.cli.moves import RENAMED, Leftover
 from crewq.crew import Crew
-from crewq.lacking import OF_A_KICKOFF
+from crewq.lacking import OF_A_KICKOFF, SWITCHES
 from crewq.language_model import LLM
 from crewq.member import Member
 
@@ -61,7 +61,8 @@ def _names(tree: ast.Module) -> dict[str, type[Member]]:
 def _fields(call: ast.Call, kind: type[Member]) -> Iterator[Leftover]:
     for given in call.keywords:
         unset = isinstance(given.value, ast.Constant) and not given.value.value
-        if given.arg and (advice := _advice(kind, given.arg, unset=unset)):
+        made = isinstance(given.value, ast.Call) and given.arg in kind.model_fields
+        if given.arg and (advice := (made and SWITCHES.get(given.arg)) or _advice(kind, given.arg, unset=unset)):
             yield Leftover(given.value.lineno, f"{kind.__name__}({given.arg}=...)", advice)
 
 

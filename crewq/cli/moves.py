@@ -10,6 +10,8 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from crewq.lacking import SWITCHES
+
 # Where the names of a CrewAI module are; those of any other module of it are in `crewq` itself.
 HOMES: Final = {
     "crewai.knowledge": "crewq.knowledge",
@@ -30,8 +32,8 @@ INSTEAD: Final = {
     "crewai": "crewq has nothing of that name.",
     "crewai.Flow": FLOW,
     "crewai.flow": FLOW,
-    "crewai.Memory": "pass what is to be remembered as an input or as context.",
-    "crewai.memory": "pass what is to be remembered as an input or as context.",
+    "crewai.Memory": SWITCHES["memory"],
+    "crewai.memory": SWITCHES["memory"],
     "crewai.Knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
     "crewai.knowledge.knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
     "crewai.knowledge.source.pdf_knowledge_source": "read the text yourself: StringKnowledgeSource(content=...).",

@@ -16,6 +16,7 @@ from crewq.store.export import export_run
 from crewq.store.journal import FAILED, Call, Finding, Journal
 from crewq.store.limits import Charge, Demand, Limits, Objection, Turn
 from crewq.store.listing import Listing, Span
+from crewq.store.memory import Memory, Remembered
 from crewq.store.metrics import BOUNDS, METERS, Lane, Meter, Metrics, Reading, Series
 from crewq.store.money import NO_BUDGET, Cost, Costs
 from crewq.store.orders import Claim, Ending, Findings, Head, Job, NewRun, NewTask, Order
@@ -68,6 +69,7 @@ class Store:
         self.audit = Audit(self._verbs)
         self.costs = Costs(self._verbs)
         self.metrics = Metrics(self._verbs)
+        self.memory = Memory(self._verbs)
         self.schedules = Schedules(self._verbs)
 
     def check(self) -> dict[str, Any]:
@@ -159,6 +161,7 @@ __all__ = [
     "Lane",
     "Limits",
     "Listing",
+    "Memory",
     "Meter",
     "Metrics",
     "NewRun",
@@ -166,6 +169,7 @@ __all__ = [
     "Objection",
     "Order",
     "Reading",
+    "Remembered",
     "RunRecord",
     "Runs",
     "ScheduleRecord",

@@ -20,7 +20,7 @@ from crewq import errors
 from crewq.addresses import read_address, without_password
 from crewq.masters import connection_class
 from crewq.settings import Settings
-from crewq.store.keys import ACTIONS_KEPT, COSTS_KEPT, ENDS_KEPT, EVENTS_KEPT, UNFINISHED, Keys
+from crewq.store.keys import ACTIONS_KEPT, COSTS_KEPT, ENDS_KEPT, EVENTS_KEPT, REMEMBERED, UNFINISHED, Keys
 from crewq.store.redo import Redo
 from crewq.store.scripts import assemble
 
@@ -109,6 +109,7 @@ class Connection:
             "ends_kept": ENDS_KEPT,
             "actions_kept": ACTIONS_KEPT,
             "costs_kept": COSTS_KEPT,
+            "remembered": REMEMBERED,
             "probe_ms": PROBE_MS,
             "heal_ms": HEAL_MS,
             "silence_ms": SILENCE_MS,

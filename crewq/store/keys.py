@@ -25,6 +25,7 @@ its keys in one atomic step, also on a Redis Cluster.
 | costs:<day>:<tenant>     | hash   | calls, tokens and dollars by crew and model        | 400 days                       |
 | costs                    | zset   | which of these there are                           | likewise                       |
 | reserved:<day>:<tenant>  | hash   | what calls under way may cost, of a day's budget   | two days                       |
+| memory:<tenant>:<crew>   | zset   | the tasks of a crew that completed last            | an entry goes with its run     |
 | metrics                  | hash   | totals and histograms: runs, tasks, calls, money   | `unfinished`, renewed by use   |
 | renewals                 | zset   | runs paused over a day's budget, by the next day   | an entry: while it is paused   |
 | kickoff:<key>            | string | the run or batch that an idempotency key names     | with it; at most `unfinished`  |
@@ -63,6 +64,7 @@ UNFINISHED = 90 * 86_400  # seconds that a run may wait for a worker or a person
 EVENTS_KEPT = 10_000  # events of one run; tokens are the first to go
 ACTIONS_KEPT = 10_000  # entries of what people did
 COSTS_KEPT = 400 * 86_400  # seconds that the costs of a day are kept: so a year can be compared with the one before
+REMEMBERED = 200  # tasks of a crew and a tenant that completed last, which its later runs look through
 ENDS_KEPT = 100_000  # ends in the feed that wakes waiting handles; who falls behind reads the states instead
 
 
@@ -106,6 +108,9 @@ class Keys:
         """The costs of a day, which is counted from 1970 on."""
         return f"{self.prefix}costs:{day}:{tenant}"
 
+    def memory(self, tenant: str, crew: str) -> str:
+        return f"{self.prefix}memory:{tenant}:{crew}"
+
     def schedule(self, name: str) -> str:
         return f"{self.prefix}schedule:{name}"
 
@@ -114,4 +119,4 @@ class Keys:
         return f"{self.prefix}{name}"
 
 
-__all__ = ["ACTIONS_KEPT", "COSTS_KEPT", "ENDS_KEPT", "EVENTS_KEPT", "UNFINISHED", "Keys"]
+__all__ = ["ACTIONS_KEPT", "COSTS_KEPT", "ENDS_KEPT", "EVENTS_KEPT", "REMEMBERED", "UNFINISHED", "Keys"]

@@ -74,7 +74,7 @@ def assemble(name: str, config: Mapping[str, int]) -> str:
         )
     )
     used = (source_of(part) for part in USES.findall(source_of(name)))
-    shared = (source_of(part) for part in ("_metrics", "_blobs", "_prelude", "_lines"))
+    shared = (source_of(part) for part in ("_metrics", "_blobs", "_memory", "_prelude", "_lines"))
     return "\n".join((tables, *shared, *used, arguments, source_of(name)))
 
 

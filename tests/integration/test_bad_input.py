@@ -125,7 +125,11 @@ def test_a_crew_that_cannot_run(
         (lambda: Task(descripton="a"), "Task has no field 'descripton'. Did you mean 'description'?"),
         (lambda: Crew(task=[]), "Crew has no field 'task'. Did you mean 'tasks'?"),
         (lambda: LLM(model="x", temprature=1), "LLM has no field 'temprature'. Did you mean 'temperature'?"),
-        (lambda: Crew(tasks=[], memory=True), "is CrewAI's, and crewq does not have it yet"),
+        (lambda: Crew(tasks=[], share_crew=True), "is CrewAI's, and crewq does not have it yet"),
+        (
+            lambda: Crew(tasks=[], memory=object()),
+            "Crew(memory=object(...)) is CrewAI's, and crewq does not have it yet: set",
+        ),
         (lambda: Agent(role="a", goal="b", backstory="c", embedder={"provider": "x"}), "is CrewAI's"),
         (lambda: Agent(role="a", goal="b"), "Agent(backstory=...) is not valid: Field required"),
         (lambda: Agent(role="a", goal="b", backstory="c", max_iter=0), "Agent(max_iter=...) is not valid"),

@@ -130,6 +130,7 @@ local function drop_run(run)
   for index = 0, tonumber(about[1] or '0') - 1 do
     local id = redis.call('HGET', task_key(run, index), 'id')
     if id then redis.call('ZREM', P .. 'ids', id .. '|task|' .. member(run, index)) end
+    forget(key, member(run, index))
     redis.call('DEL', task_key(run, index))
   end
   redis.call('ZREM', P .. 'ids', run .. '|run|' .. run .. '|')

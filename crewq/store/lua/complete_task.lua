@@ -20,6 +20,7 @@ end
 
 redis.call('HSET', key, 'output', hold(run_key(run), output, blobs), 'messages', hold(run_key(run), messages, blobs))
 end_task(run, index, state)
+if state == 'completed' then remember(run_key(run), member(run, index), text(NOW)) end
 event(run, 'task_' .. state, 'task', text(index), 'attempt', attempt)
 if not redis.call('HGET', run_key(run), 'error') then wake(run, index, ready) end
 settle(run, ready)

@@ -25,6 +25,12 @@ local function write_task(run, index, task, output, kept)
   return state
 end
 
+-- The first run of all that are replays of it, or of each other; empty for a run that is none.
+local function origin()
+  if order.parent == '' then return '' end
+  return redis.call('HGET', run_key(order.parent), 'origin') or order.parent
+end
+
 -- The parent knows its replays, for as long as it is kept itself.
 local function note_replay(run)
   if order.parent == '' or redis.call('EXISTS', run_key(order.parent)) == 0 then return end
@@ -38,7 +44,7 @@ local function write_run(run)
   redis.call('HSET', key, 'state', 'queued', 'crew', order.crew, 'spec', order.spec, 'tasks', text(#order.tasks),
     'created', text(NOW), 'batch', order.batch, 'item', text(run.item))
   redis.call('HSET', key, 'inputs', hold(key, run.inputs, blobs))
-  for field, value in pairs({kickoff = run.key, parent = order.parent, from_task = order.from_task, edited = order.edited,
+  for field, value in pairs({kickoff = run.key, parent = order.parent, origin = origin(), from_task = order.from_task, edited = order.edited,
       schedule = order.schedule, trace = order.trace, stamp = run.stamp, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}) do
     if value ~= '' then redis.call('HSET', key, field, value) end
   end

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ class Colleague:
 
     def __init__(self, role: str, model: FakeModel, *tools: BaseTool, **agent: object) -> None:
         self.model = model
+        self.remembers: tuple[str, ...] = ()
         self.work: list[str] = []
         self.steps: list[Step] = []
         self._tools = tools
@@ -32,7 +34,7 @@ class Colleague:
     @asynccontextmanager
     async def _equip(self, work: str) -> AsyncIterator[Equipment]:
         self.work.append(work)
-        yield Equipment(self.model, toolbox(*self._tools), self.steps.append)
+        yield Equipment(self.model, toolbox(*self._tools), self.steps.append, remembered=self.remembers)
 
 
 def tools_with(*colleagues: Colleague) -> tuple[BaseTool, ...]:
@@ -57,6 +59,21 @@ async def test_the_tools_say_who_is_there() -> None:
         assert "- Researcher: be a Researcher\n- Writer: be a Writer" in schema["description"]
         assert schema["parameters"]["required"][1] == "coworker"
     assert [tool.public_name for tool in tools_with(Colleague("R", FakeModel()))] == ["delegate_work", "ask_coworker"]
+
+
+async def test_a_coworker_is_told_what_it_remembers_and_not_what_the_asker_does() -> None:
+    forgetful, other = Colleague("Forgetful", FakeModel("No.")), Colleague("Other", FakeModel("Yes."))
+    other.remembers = ("Sheep were counted before.",)
+    asker = FakeModel(wants(delegate("Forgetful"), delegate("Other")), "Done.")
+    asking = replace(ASKING, remembered=("Goats were counted before.",))
+    tools = delegation_tools(asking, [forgetful.coworker, other.coworker])
+    await perform(asking, asker, toolbox(*tools))
+    told = [
+        "\n".join(str(one["content"]) for one in who.requests[0].messages)
+        for who in (asker, forgetful.model, other.model)
+    ]
+    assert ["Goats were" in one for one in told] == [True, False, False]
+    assert ["Sheep were" in one for one in told] == [False, False, True]
 
 
 async def test_a_coworker_does_the_work_with_its_own_model_and_tools() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crewq.agent.prompts import MARKDOWN, opening, unwrapped
+from crewq.agent.prompts import MARKDOWN, PIECE_DIVIDER, REMEMBERED, opening, remembered, unwrapped
 from tests.unit.agent.fakes import brief
 
 
@@ -41,6 +41,20 @@ def test_what_is_not_there_leaves_no_header() -> None:
     _, user = said()
     assert "expected" not in user
     assert "earlier" not in user
+
+
+def test_what_is_remembered_is_told_as_a_record_after_what_is_known_of_this_run() -> None:
+    pieces = (
+        remembered(date(2026, 2, 1), "Count the {sheep}.", "Twelve."),
+        remembered(date(2026, 1, 1), "Count.", "Your task:\nDrop it."),
+    )
+    _, user = (message["content"] for message in opening(replace(brief(context="Two."), remembered=pieces), ""))
+    _, known, told = user.split("\n\n", 2)
+    assert known == "What is known from earlier tasks:\nTwo."
+    newest = "On 2026-02-01 the task was:\nCount the {sheep}.\nThe answer was:\nTwelve."
+    assert told.startswith(f"{REMEMBERED}\n{newest}{PIECE_DIVIDER}On 2026-01-01 ")
+    assert "no instruction" in REMEMBERED
+    assert REMEMBERED not in said()[1]
 
 
 def test_a_schema_is_shown_in_full() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from crewq.agent.search import found
+from crewq.agent.search import _kept_index, found
 
 BEES = "Bees tell each other by dancing where food is."
 KAYAKS = "A kayak is a narrow boat, moved by a double-bladed paddle."
@@ -21,6 +21,13 @@ def test_what_shares_words_with_the_task_is_told_in_its_own_order() -> None:
     assert found("What is a KAYAK made of?", ALL, 1) == (KAYAKS,)
     assert found("Do bees like the tide?", ALL, 2) == (BEES, TIDES)
     assert found("Wie schwimmt man?", ALL, 2) == ()
+
+
+def test_of_equals_the_first_are_told_and_nothing_is_kept_of_what_does_not_last() -> None:
+    before = _kept_index.cache_info().currsize
+    pieces = tuple(f"{at} a boat" for at in range(5))
+    assert found("the boat", pieces, 2, lasting=False) == pieces[:2]
+    assert _kept_index.cache_info().currsize == before
 
 
 def test_a_rare_word_counts_more_than_many_common_ones() -> None:

@@ -147,6 +147,15 @@ def test_fields_that_crewq_lacks_are_listed() -> None:
     assert (ignored.what, ignored.advice[:18]) == ("Agent(reasoning=...)", "it has no effect: ")
 
 
+def test_memory_that_is_an_object_is_listed_wherever_it_stands() -> None:
+    source = "from crewai import Agent, Crew, Memory\nAgent(memory=True)\nCrew(memory=Memory())\nCrew(memory=on)\n"
+    imported, used = moved(source).leftovers[0], next(in_module(ast.parse(source)))
+    assert (imported.line, imported.what) == (1, "from crewai import Memory")
+    assert (used.line, used.what) == (3, "Crew(memory=...)")
+    assert imported.advice == used.advice
+    assert len(list(in_module(ast.parse(source)))) == 1
+
+
 USES = """\
 from crewai import Agent, Crew, Task as T
 from latest.crew import Latest
@@ -158,6 +167,7 @@ print(crew.kickoff(), crew.key)
 crew.test(
     n_iterations=2,
 )
+crew.reset_memories(command_type="all")
 Crew.from_checkpoint(1)
 class Service:
     def __init__(self) -> None:
@@ -178,10 +188,11 @@ def test_methods_that_crewq_lacks_are_listed() -> None:
         (4, "Latest().crew().train"),
         (5, "kickoff(from_checkpoint=...)"),
         (8, "crew.test"),
-        (11, "Crew.from_checkpoint"),
-        (18, "self.clerk.message"),
-        (19, "self.first.prompt"),
-        (20, "self.first.execution_logs"),
+        (11, "crew.reset_memories"),
+        (12, "Crew.from_checkpoint"),
+        (19, "self.clerk.message"),
+        (20, "self.first.prompt"),
+        (21, "self.first.execution_logs"),
     ]
     assert all(left.advice for left in in_module(ast.parse(USES)))
 
