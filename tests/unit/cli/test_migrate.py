@@ -166,7 +166,7 @@ class Service:
 
     def run(self) -> None:
         self.clerk.message("hello")
-        self.first.prompt()
+        self.first.fingerprint
         self.first.execution_logs
         self.other.train()
 """
@@ -180,7 +180,7 @@ def test_methods_that_crewq_lacks_are_listed() -> None:
         (8, "crew.test"),
         (11, "Crew.from_checkpoint"),
         (18, "self.clerk.message"),
-        (19, "self.first.prompt"),
+        (19, "self.first.fingerprint"),
         (20, "self.first.execution_logs"),
     ]
     assert all(left.advice for left in in_module(ast.parse(USES)))
