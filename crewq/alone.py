@@ -158,6 +158,7 @@ def _crew_of(
         inputs[CONTEXT] = context
 
     def finish(output: CrewOutput) -> TaskOutput:
+        task.start_time, task.end_time, task.prompt_context = one.start_time, one.end_time, context
         task.output = output.tasks_output[0]
         return task.output
 
@@ -184,6 +185,7 @@ def _as_answer(output: CrewOutput) -> LiteAgentOutput:
         agent_role=task.agent,
         usage_metrics=output.token_usage.model_dump(),
         messages=task.messages,
+        tool_failures=task.tool_failures,
         run_id=output.run_id,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from crewq import errors
-from crewq.agent import Brief, OnStep, Step, delegation_tools, perform, planned
+from crewq.agent import Brief, Delegation, OnStep, Step, delegation_tools, perform, planned
 from crewq.budgets import Budget, budget_of
 from crewq.calls import Attempt
 from crewq.checks import checks_of, is_wanted, typed
@@ -20,12 +20,10 @@ from crewq.equipment import Post, as_coworker, equipped, filled, man
 from crewq.host import Host
 from crewq.model import Message
 from crewq.output_files import write_output
-from crewq.outputs import TaskOutput
+from crewq.outputs import CONTEXT_DIVIDER, TaskOutput
 from crewq.references import is_function
 from crewq.spec import PLAN_KEY, AgentSpec, CrewSpec, TaskSpec
 from crewq.store import Claim, Job
-
-CONTEXT_DIVIDER = "\n\n----------\n\n"
 
 
 @dataclass(frozen=True)
@@ -136,9 +134,18 @@ async def _carry_out(host: Host, assignment: Assignment) -> Done:
         brief = replace(brief, remembered=given.remembered)
         checks = checks_of(host, attempt, brief, given.model)
         answer = await perform(brief, given.model, given.toolbox, given.on_step, given.on_token, checks)
-        await _written(host, brief.task, answer.output)
-        await callbacks.task(answer.output.model_copy(update={"messages": answer.messages}))
-    return Done(answer.output, answer.messages)
+        output = _with_coworkers(answer.output, more)
+        await _written(host, brief.task, output)
+        await callbacks.task(output.model_copy(update={"messages": answer.messages}))
+    return Done(output, answer.messages)
+
+
+def _with_coworkers(output: TaskOutput, tools: Iterable[Delegation]) -> TaskOutput:
+    """An output, with those who did a piece of the work."""
+    roles = tuple(role for tool in tools for role in tool.given_to)
+    return (
+        output.model_copy(update={"effort": output.effort.model_copy(update={"coworkers": roles})}) if roles else output
+    )
 
 
 async def _written(host: Host, task: TaskSpec, output: TaskOutput) -> None:

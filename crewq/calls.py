@@ -22,9 +22,9 @@ from typing import Any, Literal, TypeVar
 from crewq import errors
 from crewq.agent import Delegation, Invoke
 from crewq.budgets import Budget
-from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken
+from crewq.model import Features, Model, ModelAnswer, ModelRequest, OnToken, asked_beside
 from crewq.narration import Narration
-from crewq.outputs import TaskOutput
+from crewq.outputs import TaskOutput, UsageMetrics
 from crewq.spool import Answer
 from crewq.store import FAILED, Call, Job, Journal
 from crewq.tools import BaseTool
@@ -215,7 +215,7 @@ class Attempt:
         Raises:
             PersonNeeded: nobody has said anything yet.
         """
-        call = self.call("person", "person", hashlib.sha256(draft.model_dump_json().encode()).hexdigest()[:32])
+        call = self.call("person", "person", draft.digest())
         said = await self._ask(lambda: self._journal.find(call))
         if said is None:
             raise PersonNeeded(
@@ -300,20 +300,23 @@ def journalled(invoke: Invoke, attempt: Attempt, hide: Callable[[str], str] = st
     never for one with an effect (`idempotent=False`), and only if the tool's `cache_function` agrees.
 
     A tool may have a `replayed(arguments)`, to be told of a call that was answered from the journal and not made.
-    Delegated work is no call: each call within it is kept as its own.
+    Delegated work is no call: each call within it is kept as its own. What a tool's own code asks of a model (`LLM.call`) is
+    counted with the tool's call.
     """
 
     async def invoke_once(tool: BaseTool, arguments: dict[str, Any]) -> str:
         if isinstance(tool, Delegation):
             return await invoke(tool, arguments)
         shared = _digest([tool._source, arguments]) if cache and tool._source and tool.idempotent else ""
-        result, reused = await attempt.make(
-            attempt.call("tool", tool.public_name, _digest([tool.public_name, arguments])),
-            lambda: _outcome(invoke, tool, arguments, hide),
-            write=str,
-            repeatable=tool.idempotent,
-            shared=shared,
-        )
+        with asked_beside() as used:
+            result, reused = await attempt.make(
+                attempt.call("tool", tool.public_name, _digest([tool.public_name, arguments])),
+                lambda: _outcome(invoke, tool, arguments, hide),
+                write=str,
+                usage=lambda _: _sum(used),
+                repeatable=tool.idempotent,
+                shared=shared,
+            )
         if reused and (replayed := getattr(tool, "replayed", None)):
             replayed(arguments)
         if result.startswith(FAILED):
@@ -323,6 +326,10 @@ def journalled(invoke: Invoke, attempt: Attempt, hide: Callable[[str], str] = st
         return result
 
     return invoke_once
+
+
+def _sum(used: list[UsageMetrics]) -> str:
+    return sum(used, UsageMetrics()).model_dump_json(exclude_defaults=True) if used else ""
 
 
 def _digest(asked: list[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -113,8 +112,7 @@ async def _once(
     attempt: Attempt, kind: str, function: str, about: TaskOutput, ask: Callable[[], Awaitable[str]]
 ) -> str:
     """What a function says of an output, asked once. Its digest tells the store what may be asked again on a resume."""
-    text = f"{function}\0{about.model_dump_json()}"
-    call = attempt.call("tool", f"{kind} {function}", f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}")
+    call = attempt.call("tool", f"{kind} {function}", f"{kind}-{about.digest(function)}")
     said, _ = await attempt.make(call, ask, write=str)
     return said
 

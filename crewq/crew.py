@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
@@ -18,11 +18,11 @@ from crewq.freeze import freeze, lent_keys, modules_of
 from crewq.handle import find
 from crewq.member import without
 from crewq.output_log import append
-from crewq.outputs import CrewOutput, UsageMetrics
+from crewq.outputs import CONTEXT_DIVIDER, CrewOutput, UsageMetrics
 from crewq.producer import Producer, connect
 from crewq.replay import find_task, spec_to_resume_with, start_replay
 from crewq.run import Run
-from crewq.spec import CrewSpec, templates
+from crewq.spec import PLAN_KEY, CrewSpec, templates
 from crewq.store import Job, RunRecord
 from crewq.stream import CrewStreamingOutput
 from crewq.template import checked_inputs, require
@@ -69,7 +69,7 @@ class Crew(CrewDescription):
         if threading.current_thread().name == LOOP_THREAD:
             raise errors.NestedKickoff
         run = self.start(inputs, timeout=timeout, idempotency_key=idempotency_key, **terms)
-        output: Any = CrewStreamingOutput(run) if self.stream else watched(run, self._wait_for(run))
+        output: Any = CrewStreamingOutput(run) if self.stream else watched(run, partial(self._wait_for, run))
         checked: CrewOutput = output  # what it is for all but the few that stream
         return checked
 
@@ -109,7 +109,7 @@ class Crew(CrewDescription):
         run = new_run(spec, self._values(spec, inputs), key=idempotency_key, terms=agreed)
         accepted = start_run(producer, spec, run, deadline=timeout or 0.0, terms=agreed)
         self._latest = accepted
-        return self._run(accepted, producer)
+        return self._run(accepted, producer, spec)
 
     # -- many runs -----------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Crew(CrewDescription):
         values = None if inputs is None else self._values(spec, inputs)
         run, _ = start_replay(producer, job, spec, values, outputs)
         self._latest = run
-        return self._run(run, producer)
+        return self._run(run, producer, spec)
 
     def resume(
         self, run_id: str, *, call_in_doubt: Literal["retry", "skip"] | None = None, **budget: Unpack[BudgetGiven]
@@ -235,9 +235,10 @@ class Crew(CrewDescription):
             ReplayMismatch: this is not the crew that ran, and it cannot or may not be gone on with.
         """
         producer, today = self._prepared()
-        run = self._run(find(producer, run_id, "run"), producer)
-        record = run.record()
-        spec = spec_to_resume_with(record, producer.store.runs.spec(record.spec), today, self.on_change)
+        record = producer.store.runs.read(find(producer, run_id, "run"))
+        stored = producer.store.runs.spec(record.spec)
+        spec = spec_to_resume_with(record, stored, today, self.on_change)
+        run = self._run(record.id, producer, spec or stored)
         run.resume(call_in_doubt=call_in_doubt, spec=spec, **budget)
         output: CrewOutput = watched(run, run.result)
         return output
@@ -304,25 +305,28 @@ class Crew(CrewDescription):
     def _classes(self) -> dict[int, type[BaseModel]]:
         return {at: task.output_pydantic for at, task in enumerate(self.tasks, self._first) if task.output_pydantic}
 
-    def _run(self, run: str, producer: Producer) -> Run:
-        return Run(run, producer, classes=self._classes(), finish=self._finished, ended=self._noted)
+    def _run(self, run: str, producer: Producer, spec: CrewSpec) -> Run:
+        return Run(run, producer, classes=self._classes(), finish=self._finished, ended=partial(self._noted, spec))
 
-    def _noted(self, record: RunRecord) -> None:
-        """Fill in when its tasks were done in a run that has ended."""
+    def _noted(self, spec: CrewSpec, record: RunRecord) -> None:
+        """Fill in what became of its tasks in a run that has ended, however it did."""
+        outputs = [None if one.key == PLAN_KEY else one.output for one in record.tasks]
         for task, done in zip(self.tasks, record.tasks[self._first :], strict=False):
-            task.start_time, task.end_time = done.started, done.ended
+            given = [output.raw for at in spec.tasks[done.index].context if (output := outputs[at]) and output.raw]
+            task.prompt_context = CONTEXT_DIVIDER.join(given)
+            task.start_time, task.end_time, task.output = done.started, done.ended, done.output
         self._logged(record)
 
     def _logged(self, record: RunRecord) -> None:
         if self.output_log_file:
             append(self.output_log_file, record)
 
-    def _wait_for(self, run: Run) -> Callable[[], CrewOutput]:
-        """How to wait for a run: whoever wants to hear of it is told, and a person at a terminal asked what its tasks ask."""
+    def _wait_for(self, run: Run) -> CrewOutput:
+        """Wait for a run: whoever wants to hear of it is told, and a person at a terminal asked what its tasks ask."""
         loud = [at for at, task in enumerate(self.tasks, self._first) if task.agent and task.agent.verbose]
         told_of = range(len(self.tasks) + self._first) if self.verbose else loud
         asks = any(task.human_input for task in self.tasks) and somebody_is_there()
-        return partial(attend, run, asks=asks, told_of=told_of) if asks or told_of else run.result
+        return attend(run, asks=asks, told_of=told_of) if asks or told_of else run.result()
 
     def _finished(self, output: CrewOutput) -> CrewOutput:
         """Fill in what CrewAI fills in on the objects, and call the callbacks that come after."""

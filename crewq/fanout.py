@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from crewq import errors
+from crewq.handle import told_where
 from crewq.plan import new_tasks, task_id
 from crewq.producer import Producer
 from crewq.spec import CrewSpec
@@ -60,7 +61,7 @@ def start_run(producer: Producer, spec: CrewSpec, run: NewRun, *, deadline: floa
         KeyReused: its key names a run of other work.
     """
     tasks = new_tasks(spec, batch=False, priority=terms.priority)
-    with workflow(spec.name, run.id) as trace:
+    with told_where("run", run.id), workflow(spec.name, run.id) as trace:
         order = Order(spec, tasks, deadline=deadline, terms=terms, trace=trace)
         accepted = producer.accept(order, [run])[0]
         if accepted == run.id:
@@ -103,13 +104,15 @@ def start_batch(
     with workflow(spec.name, batch, batch=True) as trace:
         own = replace(terms, max_cost=None, max_tokens=None)
         order = Order(spec, tasks, batch=batch, held=True, terms=own, trace=trace)
-    try:
-        for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
-            producer.accept(order, chunk)
-    except errors.UsageError:
-        store.batches.abandon(batch)
-        raise
-    producer.publish_any(store.batches.open(batch, window or _window(producer)))
+    with told_where("batch", batch):
+        try:
+            for chunk in _chunks(_numbered(spec, _run_id(batch, at), one, item=at) for at, one in enumerate(inputs)):
+                producer.accept(order, chunk)
+        except (errors.UsageError, KeyboardInterrupt) as stopped:
+            if isinstance(stopped, errors.UsageError) or not key:  # by its key, it is gone on with
+                store.batches.abandon(batch)
+            raise
+        producer.publish_any(store.batches.open(batch, window or _window(producer)))
     return batch
 
 

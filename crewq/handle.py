@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -123,6 +124,21 @@ def _settle(ended: asyncio.Future[bool], how: bool) -> None:
         ended.set_result(how)
 
 
+@contextmanager
+def told_where(kind: str, name: str) -> Iterator[None]:
+    """Around the start of something: a person who interrupts it is told where it is, if it was accepted before.
+
+    Args:
+        kind: run or batch.
+        name: the id that it has if it was.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nThe {kind} may have been accepted before this. Back to it, if so: crewq watch {name}\n")
+        raise
+
+
 def find(producer: Producer, prefix: str, *kinds: str) -> str:
     """The one id, of one of these kinds, that begins with `prefix`.
 
@@ -137,4 +153,4 @@ def find(producer: Producer, prefix: str, *kinds: str) -> str:
     return found[0][0]
 
 
-__all__ = ["Handle", "find"]
+__all__ = ["Handle", "find", "told_where"]

@@ -62,7 +62,6 @@ IGNORED_OF_AN_AGENT: Final = {
 }
 
 OF_A_TASK: Final = {
-    "max_retries": "set guardrail_max_retries.",
     "converter_cls": "use output_pydantic.",
     "response_model": "use output_pydantic.",
     "input_files": "pass the text of the files as an input.",
@@ -113,16 +112,32 @@ METHODS_OF_AN_AGENT: Final = {
     "fingerprint": "runs are told apart by their ids.",
 }
 METHODS_OF_A_TASK: Final = {
-    "prompt": "the conversation comes with the output: output.messages; `crewq show` has it too.",
     "fingerprint": "runs are told apart by their ids.",
-    # What CrewAI counts on the task, which is shared by all its runs; here it is a run's.
-    "retry_count": "a run has it: run.tasks[0].attempt counts how often it was begun.",
-    "used_tools": "a run tells each call: [event for event in run.events() if event.type == 'call_finished'].",
-    "tools_errors": "the conversation has what the model was told of them: output.tasks_output[0].messages.",
-    "delegations": "a run tells each call: [event for event in run.events() if event.type == 'call_finished'].",
-    "processed_by_agents": "output.tasks_output[0].agent is who did it.",
-    "prompt_context": "the conversation has it: output.tasks_output[0].messages.",
 }
+METHODS_OF_A_TOOL: Final = {
+    "current_usage_count": "it is counted for each task by itself: output.tasks_output[0].effort.used_tools.",
+    "reset_usage_count": "it is counted for each task by itself, from nothing.",
+    "to_structured_tool": "give the agent the tool itself.",
+    "from_langchain": "give the agent LangChain's tool itself: Agent(tools=[it]).",
+    "result_schema": "say in the docstring what it gives back.",
+    "env_vars": "it reads the environment of the worker: say in the docstring which variables.",
+    "tool_failure_policy": "a failing tool is reported to the model, which decides.",
+}
+# -- commands --------------------------------------------------------------------------------------------------
+
+COMMANDS: Final = {
+    "create": "`crewq new NAME` makes a project.",
+    "install": "install the project with pip or uv.",
+    "update": "update the project with pip or uv.",
+    "train": METHODS_OF_A_CREW["train"],
+    "reset-memories": "`crewq delete RUN` forgets a run.",
+    "chat": "`crewq run module:crew --input name=...` asks a crew once.",
+    "checkpoint": "every call is kept already: `crewq resume RUN` and `crewq replay -t TASK` go on from there.",
+    "traces": "`crewq show RUN` and Flower tell what happened.",
+    "deploy": "it belongs to CrewAI's own platform: docs/operations.md has ways to run a fleet.",
+    "login": "there is no platform to log in to.",
+}
+
 # -- arguments -------------------------------------------------------------------------------------------------
 
 OF_A_KICKOFF: Final = {
@@ -131,11 +146,13 @@ OF_A_KICKOFF: Final = {
 }
 
 __all__ = [
+    "COMMANDS",
     "IGNORED_OF_AN_AGENT",
     "IGNORED_OF_A_CREW",
     "METHODS_OF_AN_AGENT",
     "METHODS_OF_A_CREW",
     "METHODS_OF_A_TASK",
+    "METHODS_OF_A_TOOL",
     "OF_AN_AGENT",
     "OF_AN_LLM",
     "OF_A_CREW",

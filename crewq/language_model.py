@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from crewq import lacking
 from crewq.literal_keys import literal_keys
 from crewq.member import Member
-from crewq.model import BaseLLM, Features, Message
+from crewq.model import BaseLLM, Features, Message, note_beside
 from crewq.outputs import UsageMetrics
 from crewq.spec import LLMSpec
 
@@ -78,6 +78,11 @@ class LLM(Member):
 
     _used: UsageMetrics = PrivateAttr(default_factory=UsageMetrics)
 
+    if not TYPE_CHECKING:  # a type checker knows the fields
+
+        def __init__(self, model: str | None = None, /, **given: Any) -> None:
+            super().__init__(**({} if model is None else {"model": model}) | given)
+
     @model_validator(mode="after")
     def _whole_price(self) -> Self:
         if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
@@ -138,8 +143,9 @@ class LLM(Member):
         from_agent: Any = None,
         response_model: type[BaseModel] | None = None,
     ) -> Any:
-        """Ask the model in this process, beside any run: the key is this process's, and nothing of it is kept but what
-        `get_token_usage_summary` counts. Its arguments are CrewAI's.
+        """Ask the model in this process: the key is this process's, and nothing of it is kept but what
+        `get_token_usage_summary` counts. If a tool asks that a worker uses, what it used counts in that task's usage, too,
+        once the tool has ended. Its arguments are CrewAI's.
 
         Args:
             messages: a question, or a conversation in the form of OpenAI's chat API.
@@ -183,6 +189,7 @@ class LLM(Member):
     def note(self, used: UsageMetrics) -> None:
         """Add what a call has used."""
         self._used = self._used + used
+        note_beside(used)
 
     def spec(self) -> LLMSpec:
         """It as it travels, without its fallbacks."""

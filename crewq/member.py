@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,8 +40,7 @@ class Member(BaseModel):
         for name in [name for name in given if name not in type(self).model_fields]:
             if name not in self.lacks:
                 raise _unknown(kind, name, type(self).model_fields)
-            if value := given.pop(name):
-                raise errors.UnsupportedField(owner=kind, field=f"{name}={value!r}"[:80], advice=self.lacks[name])
+            _refuse(kind, name, given.pop(name), self.lacks[name])
         try:
             super().__init__(**given)
         except ValidationError as error:
@@ -51,8 +51,9 @@ class Member(BaseModel):
 
     @classmethod
     def lacking(cls, method: str) -> errors.UnsupportedMethod:
-        """The error for a method of CrewAI's that is not here."""
-        return errors.UnsupportedMethod(owner=cls.__name__, method=method, advice=cls.lacks_methods[method])
+        """The error for a method of CrewAI's, or a field that is looked up, that is not here."""
+        advice = cls.lacks_methods.get(method) or cls.lacks[method]
+        return errors.UnsupportedMethod(owner=cls.__name__, method=method, advice=advice)
 
     def copy(self, **_: Any) -> Self:  # CrewAI's name; pydantic's own `copy()` is deprecated
         """Another one like it, whose fields and lists can be changed without changing this one's."""
@@ -65,17 +66,24 @@ class Member(BaseModel):
     if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
         def __getattr__(self, name: str) -> Any:
-            if name in self.lacks_methods:
+            if name in self.lacks_methods or name in self.lacks:
                 raise self.lacking(name)
             return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.lacks:
+            return _refuse(type(self).__name__, name, value, self.lacks[name])
         if not name.startswith("_") and name not in type(self).model_fields:
             raise _unknown(type(self).__name__, name, type(self).model_fields)
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
             raise _invalid(type(self).__name__, error) from error
+
+
+def _refuse(kind: str, name: str, value: Any, advice: str) -> None:
+    if value:
+        raise errors.UnsupportedField(owner=kind, field=f"{name}={value!r}"[:80], advice=advice)
 
 
 def on_or_off(kind: type[Member], field: str, given: Any) -> bool | None:
@@ -99,17 +107,23 @@ def without(lacks: Mapping[str, str]) -> Callable[[Callable[P, Result]], Callabl
     """For a method that CrewAI's has further arguments of: they are accepted where they ask for nothing.
 
     Args:
-        lacks: their names, and what to do instead.
+        lacks: their names, in the order in which CrewAI's has them after its own, and what to do instead.
     """
 
     def taught(method: Callable[P, Result]) -> Callable[P, Result]:
+        positional = [one for one in signature(method).parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+
         @wraps(method)
         def called(*args: P.args, **kwargs: P.kwargs) -> Result:
-            for name in [name for name in kwargs if name in lacks]:
-                if kwargs.pop(name):
-                    owner = f"{type(args[0]).__name__}.{method.__name__}"
-                    raise errors.UnsupportedField(owner=owner, field=f"{name}=...", advice=lacks[name])
-            return method(*args, **kwargs)
+            own, more = args[: len(positional)], args[len(positional) :]
+            asked: dict[str, Any] = dict(zip(lacks, more, strict=False))
+            asked |= {name: kwargs.pop(name) for name in [name for name in kwargs if name in lacks]}
+            for name in [name for name, value in asked.items() if value]:
+                owner = f"{type(args[0]).__name__}.{method.__name__}"
+                raise errors.UnsupportedField(owner=owner, field=f"{name}=...", advice=lacks[name])
+            plain: Any = method
+            result: Result = plain(*own, *more[len(lacks) :], **kwargs)
+            return result
 
         return called
 

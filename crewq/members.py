@@ -6,8 +6,10 @@ error that says so. Nothing that was written is silently ignored.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
@@ -175,7 +177,10 @@ class Task(Member):
             the `TaskOutput`, called in the worker, or criteria in words, by which the agent's own model judges.
         guardrail_max_retries: how often each may refuse the answer, and have the agent mend it, before the task fails.
         human_input: the run is paused until a person accepts the answer or says what to change: `Run.answer`.
-        output, start_time, end_time: filled in by a run of its crew that is waited for.
+        max_retries: CrewAI's old name of guardrail_max_retries, which it stands for with a warning.
+        output, start_time, end_time, prompt_context: filled in by a run of its crew that is waited for. What the agent did in
+            it is there too, under CrewAI's names: `execution_duration`, `retry_count`, `used_tools`, `tools_errors`,
+            `delegations` and `processed_by_agents`.
         queue: the Celery queue that it goes through; None: that of its agent, or else the crew's. This field is crewq's own.
     """
 
@@ -199,11 +204,13 @@ class Task(Member):
     guardrail: Guardrail | Sequence[Guardrail] | None = None
     guardrails: Guardrail | Sequence[Guardrail] | None = None
     guardrail_max_retries: int = Field(default=3, ge=0)
+    max_retries: int | None = Field(default=None, ge=0)
     human_input: bool = False
     queue: str | None = Field(default=None, min_length=1)
     output: TaskOutput | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    prompt_context: str | None = None
     config: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     _id: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
@@ -222,7 +229,7 @@ class Task(Member):
         """
         copied = super().copy()
         copied._id = uuid.uuid4()
-        copied.output = copied.start_time = copied.end_time = None
+        copied.output = copied.start_time = copied.end_time = copied.prompt_context = None
         role = self.agent.role if self.agent else None
         copied.agent = next((agent for agent in agents if agent.role == role), self.agent)
         if isinstance(self.context, list):
@@ -250,6 +257,39 @@ class Task(Member):
             return None
         return (self.end_time - self.start_time).total_seconds()
 
+    def prompt(self) -> str:
+        """What its agent is told of it, but for the outputs of earlier tasks: the conversation has all of it,
+        `output.messages`."""
+        words: str = importlib.import_module("crewq.agent.prompts").asked_for(
+            self.description, self.expected_output, markdown=self.markdown
+        )
+        return words
+
+    @property
+    def retry_count(self) -> int:
+        """How many of its agent's answers guardrails refused, in the latest run of its crew that was waited for."""
+        return self.output.effort.refusals if self.output else 0
+
+    @property
+    def used_tools(self) -> int:
+        """How many calls of tools its agent made; likewise, as are the following."""
+        return sum(self.output.effort.used_tools.values()) if self.output else 0
+
+    @property
+    def tools_errors(self) -> int:
+        """How many of them came to nothing; `output.tool_failures` tells which."""
+        return len(self.output.tool_failures) if self.output else 0
+
+    @property
+    def delegations(self) -> int:
+        """How many pieces of the work coworkers did."""
+        return len(self.output.effort.coworkers) if self.output else 0
+
+    @property
+    def processed_by_agents(self) -> set[str]:
+        """The roles of those who worked on it."""
+        return {self.output.agent, *self.output.effort.coworkers} if self.output else set()
+
     @property
     def answer_class(self) -> type[BaseModel] | None:
         """The class that the answer must fit, if any."""
@@ -260,6 +300,14 @@ class Task(Member):
         """What each answer must pass, in order."""
         given = self.guardrails or self.guardrail or ()
         return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_max_retries(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("max_retries") is None or "guardrail_max_retries" in given:
+            return given
+        warnings.warn("Task(max_retries=...) is now called guardrail_max_retries.", DeprecationWarning, stacklevel=4)
+        return {**given, "guardrail_max_retries": given["max_retries"]}
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -7,7 +7,9 @@ import hashlib
 import inspect
 import json
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -24,6 +26,27 @@ DEADLINES = ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout")
 
 # Where a model of one's own keeps what its own constructor was given, and what of it could travel when that was done.
 GIVEN, MADE = "_given", "_made"
+
+
+_beside: ContextVar[list[UsageMetrics] | None] = ContextVar("crewq_asked_beside", default=None)
+
+
+@contextmanager
+def asked_beside() -> Iterator[list[UsageMetrics]]:
+    """Around a tool at work: what the models used that its own code asks, by `LLM.call`, in whatever thread it does."""
+    used: list[UsageMetrics] = []
+    token = _beside.set(used)
+    try:
+        yield used
+    finally:
+        _beside.reset(token)
+
+
+def note_beside(used: UsageMetrics) -> None:
+    """Tell the tool that is at work here, if one is, what a model used that its code has asked."""
+    noted = _beside.get()
+    if noted is not None:
+        noted.append(used)
 
 
 class ToolCall(BaseModel):
@@ -178,6 +201,14 @@ class BaseLLM(BaseModel, ABC):
             f"{type(self).__name__} needs a method `call(messages, tools)` or `complete(request)`."
         )
 
+    async def acall(self, messages: list[Message], *args: Any, **kwargs: Any) -> Any:
+        """As `call`, in a thread. (CrewAI's; agents ask by `call` or `complete`.)"""
+        return await asyncio.to_thread(self.call, messages, *args, **kwargs)
+
+    def get_token_usage_summary(self) -> UsageMetrics:
+        """Nothing: what a `ModelAnswer` says that it used is in the outputs of runs. Override it to count your own calls."""
+        return UsageMetrics()
+
     async def complete(self, request: ModelRequest, on_token: OnToken | None = None) -> ModelAnswer:
         """Answer `request`; override it instead of `call` for a model that is asynchronous itself."""
         answer = await asyncio.to_thread(self.call, list(request.messages), tools=list(request.tools) or None)
@@ -245,4 +276,6 @@ __all__ = [
     "ModelRequest",
     "OnToken",
     "ToolCall",
+    "asked_beside",
+    "note_beside",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAn
 from crewq import errors
 
 SUMMARY_WORDS = 10
+CONTEXT_DIVIDER = "\n\n----------\n\n"  # between the outputs that a task is given
 HALF = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: JSON can say it, and no Unicode text can hold it
 
 
@@ -70,11 +72,84 @@ class UsageMetrics(BaseModel):
         return self.unpriced_requests == 0
 
 
+FailureReason = Literal[
+    "tool_reported", "exception", "mcp_error", "usage_limit", "unknown_tool", "invalid_input", "repeated_call"
+]
+
+
+class ToolFailure(BaseModel):
+    """Why a call of a tool came to nothing (CrewAI's names). A tool that returns one has failed, as if it had raised.
+
+    Fields:
+        message: what went wrong.
+        reason: which kind of failure it is. What a tool raised is an `exception`, and so is what it returned as a failure.
+        code: what the system behind the tool calls it, where the tool says so.
+        retryable: whether the same call may do better later; likewise.
+        details: more about it; likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    message: Text
+    reason: FailureReason = "tool_reported"
+    code: str | None = None
+    retryable: bool = False
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    def as_agent_message(self) -> str:
+        """The failure in the words that a model is told."""
+        return f"{self.message} (code: {self.code})" if self.code else self.message
+
+
+class ToolFailureRecord(BaseModel):
+    """A call of a tool that came to nothing: which one, and whose (CrewAI's names). `tool_args` are as the model wrote them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    tool_name: Text
+    failure: ToolFailure
+    tool_args: Text | None = None
+    agent_role: str | None = None
+    task_name: str | None = None
+    task_id: str | None = None
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+        return self.failure.message
+
+    def summary(self) -> str:
+        """It in one line."""
+        during = f" during {self.task_name!r}" if self.task_name else ""
+        return f"Tool {self.tool_name!r} failed{during}: {self.failure.as_agent_message()}"
+
+
+class Effort(BaseModel):
+    """What an agent did on the way to an output.
+
+    Fields:
+        used_tools: how often it called each of its tools, by name.
+        refusals: how many of its answers guardrails refused.
+        coworkers: the roles of those who did a piece of the work for it, one for each piece.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    used_tools: dict[str, int] = Field(default_factory=dict)
+    refusals: int = 0
+    coworkers: tuple[str, ...] = ()
+
+
 OutputFormat = Literal["raw", "json", "pydantic"]
 
 
 class TaskOutput(BaseModel):
-    """The output of one task. `str()` of it is its pydantic object, else its JSON, else its text, as in CrewAI."""
+    """The output of one task. `str()` of it is its pydantic object, else its JSON, else its text, as in CrewAI.
+
+    Fields, beside CrewAI's own meaning:
+        tool_failures: the calls of its agent's tools that came to nothing, the first fifty of them.
+        effort: what its agent did on the way to it. This field is crewq's own.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -88,6 +163,19 @@ class TaskOutput(BaseModel):
     agent: str = ""
     output_format: OutputFormat = "raw"
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+    effort: Effort = Field(default_factory=Effort, repr=False)
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool came to nothing."""
+        return bool(self.tool_failures)
+
+    def digest(self, *before: str) -> str:
+        """What identifies an output that somebody is asked about, and the texts `before` it: not how it came about, so that
+        who was asked by an earlier version is not asked again."""
+        text = self.model_dump_json(exclude={"tool_failures", "effort"})
+        return hashlib.sha256("\0".join((*before, text)).encode()).hexdigest()[:32]
 
     def model_post_init(self, context: Any) -> None:
         """Fill the summary with the first words of the description, as CrewAI does."""
@@ -166,6 +254,16 @@ class CrewOutput(BaseModel):
         return json.dumps(self.json_dict, ensure_ascii=False)
 
     @property
+    def tool_failures(self) -> list[ToolFailureRecord]:
+        """The calls of tools that came to nothing, of all tasks."""
+        return [failure for task in self.tasks_output for failure in task.tool_failures]
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether there is one."""
+        return bool(self.tool_failures)
+
+    @property
     def usage_metrics(self) -> dict[str, Any]:
         """`token_usage` as a dict."""
         return self.token_usage.model_dump()
@@ -198,7 +296,13 @@ class LiteAgentOutput(BaseModel):
     agent_role: str = ""
     usage_metrics: dict[str, Any] | None = None
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
     run_id: str = ""
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool came to nothing."""
+        return bool(self.tool_failures)
 
     @property
     def token_usage(self) -> UsageMetrics:
@@ -213,4 +317,18 @@ class LiteAgentOutput(BaseModel):
         return self.raw
 
 
-__all__ = ["CrewOutput", "LiteAgentOutput", "OutputFormat", "TaskOutput", "Text", "UsageMetrics", "sound", "sound_json"]
+__all__ = [
+    "CONTEXT_DIVIDER",
+    "CrewOutput",
+    "Effort",
+    "FailureReason",
+    "LiteAgentOutput",
+    "OutputFormat",
+    "TaskOutput",
+    "Text",
+    "ToolFailure",
+    "ToolFailureRecord",
+    "UsageMetrics",
+    "sound",
+    "sound_json",
+]

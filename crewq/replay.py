@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from crewq import errors
+from crewq.handle import told_where
 from crewq.outputs import TaskOutput
 from crewq.plan import new_tasks, task_id
 from crewq.producer import Producer
@@ -87,11 +88,12 @@ def start_replay(
         task_ids=tuple(task_id(run, at) for at in range(len(crew.tasks))),
         outputs=given,
     )
-    with workflow(crew.name, run) as trace:
-        producer.accept(replace(order, trace=trace), [new])
     done = {*kept, *given}
     first = [at for at in range(len(crew.tasks)) if at not in done and done.issuperset(crew.tasks[at].after)]
-    producer.publish(crew, [Job(run, at) for at in first], priority=parent.terms.priority)
+    with told_where("run", run):
+        with workflow(crew.name, run) as trace:
+            producer.accept(replace(order, trace=trace), [new])
+        producer.publish(crew, [Job(run, at) for at in first], priority=parent.terms.priority)
     return run, crew
 
 

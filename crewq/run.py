@@ -115,8 +115,9 @@ class Run(Handle[CrewOutput]):
 
     def _typed(self, task: TaskRecord) -> TaskOutput:
         output = task.output or TaskOutput()
-        if task.messages:
-            output = output.model_copy(update={"messages": json.loads(task.messages)})
+        failures = [failure.model_copy(update={"task_id": task.id}) for failure in output.tool_failures]
+        messages = json.loads(task.messages) if task.messages else []
+        output = output.model_copy(update={"messages": messages, "tool_failures": failures})
         wanted = self._classes.get(task.index)
         if output.output_format != "pydantic" or wanted is None:
             return output

@@ -63,6 +63,11 @@ class StreamChunk(BaseModel):
     call: str = ""
     id: str = "0-0"
 
+    @property
+    def agent_id(self) -> str:
+        """Who speaks, in CrewAI's words: there an object's id, and here, where agents travel, the role."""
+        return self.agent_role
+
     def __str__(self) -> str:
         return self.content
 
@@ -190,6 +195,11 @@ class CrewStreamingOutput:
         if not self.is_completed:
             raise errors.StreamUnread(run=self.run.id)
         return self.run.result()
+
+    @property
+    def results(self) -> list[CrewOutput]:
+        """Likewise, as a list of the one: of a batch, each run has a stream of its own."""
+        return [self.result]
 
     def get_full_text(self) -> str:
         """All text that was read and counts, in the order in which it came."""

@@ -10,11 +10,13 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 
 from crewq import errors
+from crewq.lacking import METHODS_OF_A_TOOL
+from crewq.outputs import ToolFailure
 
 NAME_LIMIT = 64  # what providers accept as the name of a function
 
@@ -106,6 +108,18 @@ class BaseTool(BaseModel, ABC):
         derived = isinstance(parsed, _Derived)
         return {(derived and field.alias) or name: getattr(parsed, name) for name, field in fields}
 
+    @classmethod
+    def from_langchain(cls, tool: Any) -> NoReturn:
+        """CrewAI's; crewq takes LangChain's tools as they are."""
+        raise _lacking("from_langchain")
+
+    if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name in METHODS_OF_A_TOOL:
+                raise _lacking(name)
+            return super().__getattr__(name)
+
     def schema_for_model(self) -> dict[str, Any]:
         """Its description in the form of OpenAI's function calling."""
         parameters = self._parameters()
@@ -119,6 +133,10 @@ class BaseTool(BaseModel, ABC):
     def _parameters(self) -> dict[str, Any]:
         assert self.args_schema is not None
         return self.args_schema.model_json_schema()
+
+
+def _lacking(name: str) -> errors.UnsupportedMethod:
+    return errors.UnsupportedMethod(owner="BaseTool", method=name, advice=METHODS_OF_A_TOOL[name])
 
 
 class FunctionTool(BaseTool):
@@ -197,4 +215,4 @@ def _function_tool(function: Callable[..., Any], name: str, options: dict[str, A
     return FunctionTool(name=name, description=inspect.cleandoc(function.__doc__), func=function, **options)
 
 
-__all__ = ["BaseTool", "FunctionTool", "arguments_model", "tool", "tool_name"]
+__all__ = ["BaseTool", "FunctionTool", "ToolFailure", "arguments_model", "tool", "tool_name"]

@@ -76,6 +76,18 @@ def server(notes: Path) -> MCPServer:
         return [Image(data=b"\x89PNG", format="png"), "A cat."]
 
     note(f"started {os.getpid()}")
+    return _remembering(made)
+
+
+def _remembering(made: MCPServer) -> MCPServer:
+    words: list[str] = []
+
+    @made.tool()
+    def remember(word: str) -> str:
+        """Remember a word, and tell all that there are."""
+        words.append(word)
+        return " ".join(words)
+
     return made
 
 

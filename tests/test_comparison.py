@@ -27,9 +27,10 @@ SHOWN = {
     },
     "two async tasks of one agent": {
         "integration/test_tasks.py": ["test_async_tasks_run_side_by_side_and_are_given_what_came_before"],
+        "integration/test_order.py": ["test_a_graph_of_tasks_of_which_several_async_ones_end_it"],
     },
     "an async task without `context`": {
-        "integration/test_tasks.py": ["test_async_tasks_run_side_by_side_and_are_given_what_came_before"],
+        "integration/test_order.py": ["test_a_graph_of_tasks_of_which_several_async_ones_end_it"],
     },
     "`replay`": {
         "integration/test_replay.py": [
@@ -49,7 +50,10 @@ SHOWN = {
         "integration/test_cli.py": ["test_a_run_is_watched_and_cancelled_from_elsewhere"],
     },
     "`max_rpm`": {
-        "integration/test_limits.py": ["test_max_rpm_of_a_crew_holds_over_both_workers"],
+        "integration/test_limits.py": [
+            "test_max_rpm_of_a_crew_holds_over_both_workers",
+            "test_max_rpm_of_an_agent_wins_over_that_of_its_crew",
+        ],
     },
     "a provider's limits": {
         "integration/test_limits.py": [
@@ -70,11 +74,15 @@ SHOWN = {
     },
     "`cache=True`": {
         "integration/test_tasks.py": ["test_a_result_is_used_again_in_all_tasks_of_a_crew"],
+        "integration/test_loop.py": ["test_a_result_is_used_again_where_the_crew_says_so"],
         "unit/test_calls.py": ["test_an_effect_and_a_failure_are_nothing_to_share"],
     },
     "`token_usage`": {
         "integration/test_tasks.py": ["test_a_crew_object_is_kicked_off_ten_times_at_once"],
-        "integration/test_llm.py": ["test_a_known_model_has_a_price"],
+        "integration/test_order.py": [
+            "test_each_call_task_run_and_batch_has_what_it_cost",
+            "test_a_price_that_nobody_knows_is_said_to_be_unknown",
+        ],
         "integration/test_recorded.py": ["test_two_workers_record_a_batch_and_replay_it_without_a_provider"],
     },
     "a crash in the middle of delegated work": {
@@ -109,7 +117,7 @@ SHOWN = {
         ],
     },
     "a server of tools that is a process": {
-        "integration/test_mcp.py": ["test_a_server_that_the_worker_starts"],
+        "integration/test_mcp.py": ["test_a_server_is_started_once_in_a_task_and_keeps_its_state"],
     },
     "keys of servers of tools": {
         "integration/test_mcp.py": ["test_a_key_is_read_where_the_worker_runs_and_stays_there"],
@@ -122,6 +130,7 @@ SHOWN = {
         "integration/test_guardrails.py": [
             "test_the_context_is_still_there_when_an_answer_is_mended",
             "test_a_refused_answer_is_mended_and_each_answer_is_judged_once",
+            "test_functions_and_criteria_in_one_list_are_asked_in_order",
         ],
     },
     "an error of the model that judges": {
@@ -153,11 +162,13 @@ SHOWN = {
     },
     "a callback that fails": {
         "integration/test_tasks.py": ["test_a_callback_that_fails_costs_nothing"],
+        "integration/test_order.py": ["test_a_callback_that_fails_loses_nothing_that_was_paid_for"],
     },
     "`test`": {
         "integration/test_trial.py": [
             "test_all_runs_pass",
             "test_a_judge_gives_scores_and_its_calls_are_kept_and_counted",
+            "test_a_crew_is_tried_on_workers_of_its_own_and_costs_what_it_costs",
         ],
     },
     "storage": {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from crewq.agent import prompts
 from crewq.agent.brief import Brief
@@ -59,6 +59,13 @@ class Delegation(BaseTool):
     asking: Brief = Field(exclude=True)
     coworkers: tuple[Coworker, ...] = Field(exclude=True)
 
+    _given_to: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def given_to(self) -> tuple[str, ...]:
+        """The roles of those who were given work by it so far, one for each piece."""
+        return tuple(self._given_to)
+
     def _run(self) -> str:
         raise NotImplementedError(f"{self.name} is used in an event loop.")
 
@@ -67,6 +74,7 @@ class Delegation(BaseTool):
         if coworker is None:
             return prompts.no_such_coworker(role, [one.agent.role for one in self.coworkers])
         agent = coworker.agent
+        self._given_to.append(agent.role)
         brief = replace(self.asking, agent=agent, context="", task=TaskSpec(key="", description=request, agent=0))
         try:
             async with coworker.equip(f"{self.name} {agent.role}\n{request}") as given:

@@ -12,7 +12,7 @@ from crewq import errors
 from crewq.agent import prompts
 from crewq.agent.brief import Brief
 from crewq.agent.loop import perform
-from crewq.agent.review import Unfit, fitting
+from crewq.agent.review import Refused, fitting
 from crewq.agent.toolbox import Toolbox
 from crewq.model import Model
 from crewq.outputs import TaskOutput
@@ -68,7 +68,7 @@ class Guardrails:
         """The output that all accept: as it was, or as they changed it.
 
         Raises:
-            Unfit: one refuses it, and the agent may try again.
+            Refused: one refuses it, and the agent may try again.
             GuardrailFailed: one refuses it once too often.
             FunctionBroken: one failed itself.
             ModelError: the model could not judge it.
@@ -84,7 +84,7 @@ class Guardrails:
     def _refusal(self, name: str, feedback: str) -> Exception:
         self._refusals[name] += 1
         if self._refusals[name] <= self._brief.task.guardrail_max_retries:
-            return Unfit(prompts.refused(feedback))
+            return Refused(prompts.refused(feedback))
         return errors.GuardrailFailed(guardrail=name, tries=self._refusals[name], message=feedback)
 
     def _changed(self, name: str, output: TaskOutput, verdict: Verdict) -> TaskOutput:

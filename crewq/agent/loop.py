@@ -8,7 +8,8 @@ from typing import TypeAlias
 from crewq.agent.brief import Answer, Brief, Step
 from crewq.agent.conversation import Conversation
 from crewq.agent.dialect import Reply
-from crewq.agent.review import Check, Review, Unfit
+from crewq.agent.review import Check, Refused, Review, Unfit
+from crewq.agent.tally import Tally
 from crewq.agent.toolbox import Toolbox
 from crewq.model import Model, OnToken
 from crewq.outputs import TaskOutput
@@ -45,27 +46,32 @@ async def perform(
         StoreError: the store failed under a tool.
     """
     conversation = Conversation(brief, model, toolbox.schemas, on_token)
-    review = Review(brief)
+    review, tally = Review(brief), Tally(brief)
     report = on_step or _ignore
     while True:
         reply = await conversation.ask()
-        said = await _use_tools(reply, conversation, toolbox, report) if reply.calls else reply.answer
+        said = await _use_tools(reply, conversation, toolbox, report, tally) if reply.calls else reply.answer
         if said is None:
             review.something_said()
             continue
         try:
             text, value = review.accept(said, problem=reply.problem, cut_off=reply.cut_off)
             report(Step(kind="answer", text=text))
-            return Answer(await _checked(brief.output(text, value), checks), conversation.messages)
+            output = await _checked(tally.on(brief.output(text, value)), checks)
+            return Answer(tally.on(output), conversation.messages)
         except Unfit as unfit:
+            tally.refusals += isinstance(unfit, Refused)
             conversation.tell(str(unfit))
 
 
-async def _use_tools(reply: Reply, conversation: Conversation, toolbox: Toolbox, report: OnStep) -> str | None:
+async def _use_tools(
+    reply: Reply, conversation: Conversation, toolbox: Toolbox, report: OnStep, tally: Tally
+) -> str | None:
     """Make the calls of a reply; the result that is the answer to the task, if one is."""
     results = await toolbox.call_all(reply.calls)
     conversation.give(reply, results)
     for call, result in zip(reply.calls, results, strict=True):
+        tally.note(call, result)
         report(Step("tool", reply.thought, tool=call.name, arguments=call.arguments, result=result.text))
     return next((result.text for result in results if result.final), None)
 

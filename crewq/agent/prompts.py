@@ -74,8 +74,7 @@ def _system(brief: Brief, protocol: str) -> str:
 def _user(brief: Brief) -> str:
     agent, task = brief.agent, brief.task
     text = _paragraphs(
-        f"Your task:\n{task.description}",
-        task.expected_output and f"What the answer must be:\n{task.expected_output}",
+        asked_for(task.description, task.expected_output),
         brief.context and f"What is known from earlier tasks:\n{brief.context}",
         _remembered(brief),
         _known(brief),
@@ -87,6 +86,12 @@ def _user(brief: Brief) -> str:
     if agent.prompt_template:
         text = agent.prompt_template.replace("{{ .Prompt }}", text)
     return text + _response_parts(brief)[0]
+
+
+def asked_for(description: str, expected_output: str, *, markdown: bool = False) -> str:
+    """What a task asks for."""
+    wanted_answer = f"What the answer must be:\n{expected_output}" if expected_output else ""
+    return _paragraphs(f"Your task:\n{description}", wanted_answer, MARKDOWN if markdown else "")
 
 
 def _known(brief: Brief) -> str:
@@ -221,6 +226,7 @@ __all__ = [
     "SAY_SOMETHING",
     "SUMMARISE",
     "asked",
+    "asked_for",
     "coworkers",
     "earlier",
     "feedback",

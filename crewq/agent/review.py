@@ -28,6 +28,10 @@ class Unfit(Exception):
     """An answer that is not accepted; the text tells the model why."""
 
 
+class Refused(Unfit):
+    """One that a guardrail does not accept."""
+
+
 # Looks at an answer that fits: returns it, or another in its place, or raises `Unfit`, and the agent tries again.
 Check: TypeAlias = Callable[[TaskOutput], Awaitable[TaskOutput]]
 
@@ -127,4 +131,4 @@ def _described(error: ValidationError) -> str:
     return f"{error.json_path}: {message if len(message) <= PROBLEM_LENGTH else message[:PROBLEM_LENGTH] + ' ...'}"
 
 
-__all__ = ["RE_ASKS", "Check", "Review", "Unfit", "fitting"]
+__all__ = ["RE_ASKS", "Check", "Refused", "Review", "Unfit", "fitting"]

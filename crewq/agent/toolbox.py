@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from crewq.agent.json_text import decoded
 from crewq.errors import ModelError, SandboxError, StoreError, TaskError, explain
 from crewq.model import ToolCall
-from crewq.outputs import sound, sound_json
+from crewq.outputs import FailureReason, sound, sound_json
 from crewq.tools import BaseTool, tool_name
 
 # Carries out one call whose arguments are validated, and returns its result as a text.
@@ -40,15 +40,23 @@ class ToolResult:
         text: what the model is told.
         ok: whether the tool did its work.
         final: whether the text is the answer to the task.
+        called: the tool that was at work; None: none was.
+        failure: what kind of failure it was, if it was one of the tool or of the call.
     """
 
     text: str
     ok: bool = True
     final: bool = False
+    called: str | None = None
+    failure: FailureReason | None = None
 
 
 class _Misuse(Exception):
-    """A call that cannot be made; the text tells the model why."""
+    """A call that cannot be made, and what kind of failure that is; the text tells the model why."""
+
+    def __init__(self, failure: FailureReason, text: str) -> None:
+        self.failure: FailureReason = failure
+        super().__init__(text)
 
 
 class Toolbox:
@@ -104,23 +112,26 @@ class Toolbox:
             StoreError: the store failed under the call.
             SandboxError: there is no sandbox any more.
         """
+        called = tool_name(call.name)
         try:
             tool = self._named(call.name)
             arguments = self._understood(tool, call.arguments)
             self._count(tool, arguments)
-            return ToolResult(await self._invoke(tool, arguments), final=tool.result_as_answer)
+            return ToolResult(await self._invoke(tool, arguments), final=tool.result_as_answer, called=called)
         except _Misuse as misuse:
-            return ToolResult(cut(str(misuse)), ok=False)
+            return ToolResult(cut(str(misuse)), ok=False, failure=misuse.failure)
         except (ModelError, StoreError, SandboxError):
             raise  # a coworker's model; the store under the journal; a model must not make up what code would have said
         except Exception as error:  # noqa: BLE001 - a tool's own code may raise anything
-            return ToolResult(cut(f"The tool {tool_name(call.name)} failed: {sound(explain(error))}"), ok=False)
+            told = cut(f"The tool {called} failed: {sound(explain(error))}")
+            return ToolResult(told, ok=False, called=called, failure="exception")
 
     def _named(self, name: str) -> BaseTool:
         tool = self._tools.get(tool_name(name))
         if tool is None:
             there = ", ".join(self._tools) or "none"
-            raise _Misuse(f"There is no tool called {name[:NAME_SHOWN]!r}. The tools there are: {there}.")
+            told = f"There is no tool called {name[:NAME_SHOWN]!r}. The tools there are: {there}."
+            raise _Misuse("unknown_tool", told)
         return tool
 
     def _understood(self, tool: BaseTool, text: str) -> dict[str, Any]:
@@ -142,14 +153,16 @@ class Toolbox:
         self._latest = call
         if self._repeats > REPEATS_ALLOWED:
             raise _Misuse(
+                "repeated_call",
                 f"The tool {tool.public_name} was not called again: you have just called it with these arguments, and have "
-                "its result. Use that result, change the arguments, or give your answer."
+                "its result. Use that result, change the arguments, or give your answer.",
             )
         if tool.max_usage_count is not None and self._used[tool.public_name] >= tool.max_usage_count:
             others = ", ".join(name for name in self._tools if name != tool.public_name) or "none"
             raise _Misuse(
+                "usage_limit",
                 f"The tool {tool.public_name} may be used {_times(tool.max_usage_count)} in a task, and was. Go on without "
-                f"it. The other tools: {others}."
+                f"it. The other tools: {others}.",
             )
         self._used[tool.public_name] += 1
 
@@ -163,7 +176,8 @@ def _decoded(text: str) -> Any:
 
 def _not_called(tool: BaseTool, reason: str) -> _Misuse:
     schema = json.dumps(tool.schema_for_model()["function"]["parameters"], ensure_ascii=False)
-    return _Misuse(f"The tool {tool.public_name} was not called. {reason} Its arguments are described by: {schema}")
+    told = f"The tool {tool.public_name} was not called. {reason} Its arguments are described by: {schema}"
+    return _Misuse("invalid_input", told)
 
 
 def _problem(detail: Any) -> str:
@@ -205,10 +219,21 @@ def invoke_directly(threads: Executor) -> Invoke:
 
     async def invoke(tool: BaseTool, arguments: dict[str, Any]) -> str:
         if tool.is_async:
-            return as_text(await _awaited(tool._arun(**arguments)))
-        return as_text(await call_in(threads, partial(tool._run, **arguments)))
+            return _told(await _awaited(tool._arun(**arguments)))
+        return _told(await call_in(threads, partial(tool._run, **arguments)))
 
     return invoke
+
+
+def _told(value: Any) -> str:
+    """What a tool returned, as text.
+
+    Raises:
+        TaskError: it is a `ToolFailure`, crewq's or CrewAI's: the tool did not do what it was asked.
+    """
+    if callable(in_words := getattr(value, "as_agent_message", None)):
+        raise TaskError(reason=cut(str(in_words())))
+    return as_text(value)
 
 
 async def call_in(threads: Executor, work: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 from dotenv import load_dotenv
 
+from crewq import lacking
 from crewq.cli.exits import ErrorsAsMessages
 from crewq.secret_files import from_files
 
@@ -84,9 +85,13 @@ class Commands(ErrorsAsMessages):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3, cutoff=0.6)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"`{ctx.command_path} --help` lists all."
-            raise click.UsageError(f"{error.message} {hint}", ctx) from None
+            raise click.UsageError(f"{error.message} {self._hint(ctx, args[0])}", ctx) from None
+
+    def _hint(self, ctx: click.Context, given: str) -> str:
+        if instead := lacking.COMMANDS.get(given):
+            return f"It is CrewAI's: {instead}"
+        near = difflib.get_close_matches(given, self.list_commands(ctx), n=3, cutoff=0.6)
+        return f"Did you mean {' or '.join(near)}?" if near else f"`{ctx.command_path} --help` lists all."
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, by theme."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,57 @@ def draw_once(name: str) -> str:
 def read_aloud(pages: int) -> str:
     """Read pages of a long book."""
     return "It was a dark and stormy night. " * (64 * pages)  # 2 kB each
+
+
+_in_threads, _on_the_loop = threading.Barrier(2), asyncio.Barrier(2)
+
+
+@tool
+def meet(who: str) -> str:
+    """Meet another one who calls this at the same time, and say in which thread that was."""
+    _in_threads.wait(20)
+    return threading.current_thread().name
+
+
+@tool
+async def meet_on_the_loop(who: str) -> str:
+    """Likewise, on the event loop."""
+    async with asyncio.timeout(20):
+        await _on_the_loop.wait()
+    return threading.current_thread().name
+
+
+@tool
+def ask_a_model(question: str, url: str) -> str:
+    """Ask a model, from within a tool."""
+    return str(LLM(model="openai/gpt-4.1-mini", base_url=url, api_key="none").call(question))
+
+
+class Reported:
+    """What CrewAI's tools return when they have failed without raising."""
+
+    def as_agent_message(self) -> str:
+        return "no such channel (code: channel_not_found)"
+
+
+@tool
+def post(channel: str) -> Any:
+    """Post something, and report that it failed."""
+    return Reported()
+
+
+class Whisper(BaseTool):
+    """A tool of a class, on the event loop."""
+
+    name: str = "whisper"
+    description: str = "Say something in small letters."
+
+    def _run(self, text: str) -> str:
+        raise NotImplementedError
+
+    async def _arun(self, text: str) -> str:
+        await asyncio.sleep(0)
+        return text.lower()
 
 
 class Prefix(BaseTool):

@@ -66,8 +66,11 @@ def notes(worker: WorkerProcess) -> Path:
 def test_a_coworker_works_within_the_task_of_the_one_who_asks(fleet: WorkerProcess) -> None:
     notes(fleet).unlink(missing_ok=True)
     with ModelServer(by_role(SUM)) as server:
-        run = pair(server, step_callback=on_step).kickoff_async()
+        crew = pair(server, step_callback=on_step)
+        run = crew.kickoff_async()
         output = run.result(20)
+    (asked,) = crew.tasks
+    assert (asked.delegations, asked.used_tools, asked.processed_by_agents) == (1, 1, {"Lead", "Clerk"})
     assert output.raw == "The clerk says 5."
     assert output.tasks_output[0].agent == "Lead"
     assert roles(server) == ["Lead", "Clerk", "Clerk", "Lead"]

@@ -136,6 +136,19 @@ def test_a_criterion_is_judged_by_the_agents_own_model(fleet: WorkerProcess, mod
     assert output.token_usage.successful_requests == 4, "a verdict is counted like any other call"
 
 
+def test_functions_and_criteria_in_one_list_are_asked_in_order(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue("UPSTREAM", "a very long answer", "Some.", verdict(False, "Name it."), "Four.", verdict(True))
+    who = agent(LLM(model="openai/any", base_url=model_server.url), max_retry_limit=0)
+    checked = Task(description="Count.", agent=who, guardrails=[crews.is_short, "It names a number.", crews.shouted])
+    output = Crew(tasks=[Task(description="Read.", agent=who), checked]).kickoff()
+    assert output.raw == "FOUR."
+    assert (checked.retry_count, checked.prompt_context) == (2, "UPSTREAM")
+    last = model_server.ledger[4].request["messages"]
+    assert "UPSTREAM" in last[1]["content"], "what came before is still there"
+    assert [message["content"] for message in last if message["role"] == "assistant"] == ["a very long answer", "Some."]
+    assert len(model_server.ledger) == output.token_usage.successful_requests == 6
+
+
 def test_an_error_of_the_judge_is_no_verdict(fleet: WorkerProcess, model_server: ModelServer) -> None:
     model_server.enqueue("Some.", error(401))
     with pytest.raises(errors.RunFailed, match="did not accept the key") as caught:

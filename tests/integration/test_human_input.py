@@ -264,8 +264,9 @@ def shell(*command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *command], env=env, cwd=ROOT, capture_output=True, text=True, input=typed)
 
 
-def test_answers_from_other_processes(fleet: WorkerProcess) -> None:
-    run = paused(reviewed(scripted("one", "two", "three")).kickoff_async())
+def test_answers_from_other_processes(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue("one", "two", "three")
+    run = paused(reviewed(LLM(model="openai/any", base_url=model_server.url)).kickoff_async())
     assert shell("-c", ANSWER, run.id, "Not one.").returncode == 0
     until(lambda: drafts(run) == ["two"], 20)
     asked = shell("-m", "crewq", "answer", run.id[:13], typed="Not two.\n")
@@ -277,15 +278,17 @@ def test_answers_from_other_processes(fleet: WorkerProcess) -> None:
     assert "\nthree\n" in run.result(20).raw
     late = shell("-m", "crewq", "answer", run.id, "ok")
     assert (late.returncode, late.stdout) == (2, "")
+    assert len(model_server.ledger) == 3
     assert "It has no task that asks a person anything." in late.stderr
 
 
 # -- at a terminal ---------------------------------------------------------------------------------------------------
 
 KICKOFF = """
-from tests.integration.crews import scripted
+import sys
+from crewq import LLM
 from tests.integration.test_human_input import reviewed
-print("The output:", reviewed(scripted("one", "two")).kickoff().raw.split()[0])
+print("The output:", reviewed(LLM(model="openai/any", base_url=sys.argv[1])).kickoff().raw.split()[0])
 """
 
 
@@ -311,8 +314,9 @@ def read_until(terminal: int, words: str) -> str:
     return said
 
 
-def test_a_kickoff_at_a_terminal_asks_the_person_there(fleet: WorkerProcess) -> None:
-    with at_a_terminal("-c", KICKOFF) as (process, terminal):
+def test_a_kickoff_at_a_terminal_asks_the_person_there(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue("one", "two")
+    with at_a_terminal("-c", KICKOFF, model_server.url) as (process, terminal):
         assert "one" in read_until(terminal, "say what to change:")
         os.write(terminal, b"Not one.\n")
         assert "two" in read_until(terminal, "say what to change:")

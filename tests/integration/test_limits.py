@@ -154,6 +154,29 @@ def test_a_call_that_is_refused_for_ever_fails_in_the_end(workers: object, model
     assert len(model_server.ledger) == 6
 
 
+def test_a_task_that_failed_is_tried_again_as_often_as_its_agent_says(
+    workers: object, model_server: ModelServer
+) -> None:
+    model_server.enqueue(*[error(429, "slow down", retry_after="0.01")] * 6, "At last.")
+    run = Crew(tasks=[Task(description="Ask", agent=agent(llm(model_server), max_retry_limit=1))]).kickoff_async()
+    assert run.result(30).raw == "At last."
+    assert len(model_server.ledger) == 7
+    assert run.tasks[0].attempt == 2
+
+
+def test_max_rpm_of_an_agent_wins_over_that_of_its_crew(workers: object, model_server: ModelServer) -> None:
+    limited = Crew(
+        name="hasty", max_rpm=100, tasks=[Task(description="Ask {x}", agent=agent(llm(model_server), max_rpm=2))]
+    )
+    batch = limited.kickoff_for_each_async([{"x": at} for at in range(4)])
+    runs = batch.runs
+    until(lambda: sum(run.status == "completed" for run in runs) == 2, 20)
+    others = [run for run in runs if run.status != "completed"]
+    until(lambda: all(any("under the limits of hasty" in reason for reason in reasons(run)) for run in others), 20)
+    assert len(model_server.ledger) == 2
+    batch.cancel()
+
+
 def test_max_rpm_of_a_crew_holds_over_both_workers(workers: object, model_server: ModelServer) -> None:
     who = agent(llm(model_server))
     limited = Crew(name="slow", max_rpm=3, tasks=[Task(description="Ask {x}", agent=who)])

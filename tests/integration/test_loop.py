@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from crewq import LLM, Crew, CrewOutput, Run, Task, errors
 from crewq.agent import estimate
 from crewq.agent.prompts import LAST_WORD, MARKDOWN, SUMMARISE
 from crewq.agent.react import FEEDBACK
+from crewq.agent.toolbox import RESULT_LIMIT
 from crewq.events import CallFinished
 from crewq.model import Message
 from tests.integration import crews
@@ -134,6 +136,83 @@ def test_what_is_wrong_with_a_call_is_told_to_the_model(model_server: ModelServe
     assert "right: Field required" in lacking
 
 
+def test_tools_of_one_reply_are_at_work_at_the_same_time(model_server: ModelServer) -> None:
+    """Each waits until the other is there: those that block in threads, those that await on the event loop."""
+    names = ("meet", "meet", "meet_on_the_loop", "meet_on_the_loop")
+    model_server.enqueue(calls(*((name, {"who": str(at)}) for at, name in enumerate(names))), "All met.")
+    assert answered(model_server, tools=[crews.meet, crews.meet_on_the_loop]).raw == "All met."
+    one, other, loop, same = told_by_tools(sent(model_server)[1])
+    assert loop == same
+    assert len({one, other, loop}) == 3
+
+
+def test_tools_of_every_kind(model_server: ModelServer) -> None:
+    wanted = [("prefix_it", {"text": "a"}), ("whisper", {"text": "LOUD"}), ("add", {"left": 1, "right": 2})]
+    wanted += [("ask_around", {"question": "why"}), ("spell_out", {"text": "bee"})]
+    model_server.enqueue(calls(*wanted), "Used.")
+    tools = [crews.Prefix(prefix="##"), crews.Whisper(), crews.add, crews.ask_around, crews.spell]
+    assert answered(model_server, tools=tools).raw == "Used."
+    asked, told = sent(model_server)
+    assert [one["function"]["name"] for one in asked["tools"]] == [name for name, _ in wanted]
+    assert told_by_tools(told) == ["## a", "loud", "3", "Nobody knows why", "b-e-e"]
+
+
+def test_a_result_is_used_again_where_the_crew_says_so(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    notes(fleet).unlink(missing_ok=True)
+    model_server.enqueue(*[sum_of(1, 2), "Three."] * 2)
+    who = agent(LLM(model="openai/any", base_url=model_server.url), tools=[crews.add])
+    Crew(tasks=[Task(description=text, agent=who) for text in ("Ask", "Ask again")], cache=True).kickoff()
+    assert [told_by_tools(request) for request in sent(model_server)] == [[], ["3"], [], ["3"]]
+    assert notes(fleet).read_text().splitlines() == ["add 1 2"]
+
+
+def test_calls_that_came_to_nothing_stand_with_the_output(model_server: ModelServer) -> None:
+    wrong = calls(
+        ("nothing", {}),
+        ("add", {"left": "one", "right": 2}),
+        ("broken", {"reason": "no luck"}),
+        ("post", {"channel": "x"}),
+    )
+    model_server.enqueue(wrong, *[sum_of(1, 2)] * 3, "I give up.")
+    run = ask(model_server, tools=[crews.add, crews.broken, crews.post])
+    output = run.result(20)
+    (done,) = output.tasks_output
+    found = [(one.tool_name, one.failure.reason) for one in done.tool_failures]
+    assert found == [
+        ("nothing", "unknown_tool"),
+        ("add", "invalid_input"),
+        ("broken", "exception"),
+        ("post", "exception"),
+        ("add", "repeated_call"),
+    ]
+    assert (
+        done.tool_failures[2].summary()
+        == "Tool 'broken' failed during 'Ask': The tool broken failed: ValueError: no luck"
+    )
+    assert done.tool_failures[3].message == "The tool post failed: no such channel (code: channel_not_found)"
+    assert json.loads(done.tool_failures[1].tool_args or "") == {"left": "one", "right": 2}
+    assert {(one.agent_role, one.task_id) for one in output.tool_failures} == {("Tester", run.task_ids[0])}
+    assert output.has_tool_failures
+    assert done.effort.used_tools == {"broken": 1, "post": 1, "add": 2}
+    assert not Run(run.id).result().to_dict()
+
+
+def test_what_a_tool_asks_a_model_is_counted_with_its_task(model_server: ModelServer) -> None:
+    model_server.enqueue(
+        calls(("ask_a_model", {"question": "Why?", "url": model_server.url})), "Because.", "So that is why."
+    )
+    run = ask(model_server, tools=[crews.ask_a_model])
+    output = run.result(20)
+    assert output.raw == "So that is why."
+    assert len(model_server.ledger) == output.token_usage.successful_requests == 3
+    assert output.token_usage.cost > 0
+    assert output.token_usage.unpriced_requests == 2, "of the agent's own, which nobody knows the price of"
+    (used,) = (event.usage for event in run.events() if isinstance(event, CallFinished) and event.kind == "tool")
+    assert used is not None
+    assert used.completion_tokens == 1
+    assert run.tasks[0].usage == run.record().usage == output.token_usage
+
+
 def notes(worker: WorkerProcess) -> Path:
     return worker.output_dir.parent / "notes"
 
@@ -235,7 +314,7 @@ HOSTILE = [
 def test_hostile_code_is_denied_and_the_run_goes_on(model_server: ModelServer) -> None:
     asked = [calls(("run_python", {"code": code})) for code in HOSTILE]
     model_server.enqueue(*asked, calls(("run_python", {"code": "6 * 7"})), "It is 42.")
-    run = ask(model_server, tools=[], allow_code_execution=True)
+    run = ask(model_server, tools=[], allow_code_execution=True, code_execution_mode="safe")
     output = run.result(60)
     assert output.raw == "It is 42."
     assert run.tasks[0].attempt == 1
@@ -247,3 +326,12 @@ def test_hostile_code_is_denied_and_the_run_goes_on(model_server: ModelServer) -
         assert "CREWQ_" not in what, "nothing of the worker's environment"
         assert "root:" not in what, "nor of its files"
     assert "MemoryError" in denied[-1]
+
+
+def test_names_of_code_last_from_call_to_call_and_its_output_is_capped(model_server: ModelServer) -> None:
+    codes = ["x = 20", "x + 1", "for at in range(100): print('x' * 10**5)"]
+    model_server.enqueue(*[calls(("run_python", {"code": code})) for code in codes], "Done.")
+    assert answered(model_server, tools=[], allow_code_execution=True).raw == "Done."
+    _, kept, capped = told_by_tools(sent(model_server)[-1])
+    assert kept == "21"
+    assert len(capped) <= RESULT_LIMIT

@@ -121,6 +121,17 @@ def test_a_server_that_the_worker_starts(worker: WorkerProcess, local: MCPServer
     until(lambda: not alive(notes))
 
 
+def test_a_server_is_started_once_in_a_task_and_keeps_its_state(
+    worker: WorkerProcess, local: MCPServerStdio, notes: Path, model_server: ModelServer
+) -> None:
+    asked = [calls(("remember", {"word": word})) for word in ("one", "two")]
+    model_server.enqueue(*asked, "Remembered.")
+    assert start(local, llm=LLM(model="openai/any", base_url=model_server.url)).result(60).raw == "Remembered."
+    assert model_server.ledger[-1].request["messages"][-1]["content"] == "one two"
+    assert sum(line.startswith("started") for line in lines(notes)) == 1
+    until(lambda: not alive(notes))
+
+
 @pytest.mark.parametrize("transport", ["http", "sse"])
 def test_a_server_at_an_address(worker: WorkerProcess, remote: dict[str, McpProcess], transport: str) -> None:
     there = remote[transport]

@@ -80,6 +80,18 @@ def test_one_that_refuses_schemas_is_told_in_words(fleet: WorkerProcess, model_s
     assert '"Person"' in worded["messages"][-1]["content"]
 
 
+def test_json_in_the_words_of_a_model_that_takes_no_schema_is_found_and_mended(
+    fleet: WorkerProcess, model_server: ModelServer
+) -> None:
+    model_server.enqueue("Here you are:\n```json\n{'name': 'Ada', 'age': 36,}\n```\nAnything else?")
+    llm = LLM(model="gpt-3.5-turbo", base_url=model_server.url)
+    output = ask(llm, output_json=Person).result(20)
+    assert output.json_dict == {"name": "Ada", "age": 36}
+    (asked,) = (call.request for call in model_server.ledger)
+    assert "response_format" not in asked
+    assert '"title": "Person"' in asked["messages"][-1]["content"]
+
+
 def test_callbacks_are_told_and_a_condition_is_asked(fleet: WorkerProcess, model_server: ModelServer) -> None:
     notes = fleet.output_dir.parent / "notes"
     notes.unlink(missing_ok=True)

@@ -140,3 +140,99 @@ def test_the_example_runs(tmp_path: Path) -> None:
     assert facts["crew"] == "HelpDesk"
     assert facts["output"] == "Your order 1042 left us on Monday. It arrives on Thursday."
     assert facts["usage"]["successful_requests"] == 3
+
+
+# -- from CrewAI -------------------------------------------------------------------------------------------------------
+
+MAIN = """\
+import os
+
+from crewai import LLM, Agent, Crew, Process, Task
+from crewai.crews.crew_output import CrewOutput
+from crewai.project import CrewBase, after_kickoff, agent, crew, llm, output_json, task
+from pydantic import BaseModel
+
+
+@CrewBase
+class Latest:
+    agents_config = "config/agents.yaml"
+    tasks_config = "config/tasks.yaml"
+
+    @output_json
+    class Facts(BaseModel):
+        facts: list[str]
+
+    @llm
+    def served(self) -> LLM:
+        return LLM(model="openai/any", base_url=os.environ["URL"])
+
+    @agent
+    def researcher(self) -> Agent:
+        return Agent(config=self.agents_config["researcher"], verbose=False)
+
+    @task
+    def research(self) -> Task:
+        return Task(config=self.tasks_config["research"])
+
+    @after_kickoff
+    def counted(self, output: CrewOutput) -> CrewOutput:
+        output.json_dict = {"count": len(output["facts"])}
+        return output
+
+    @crew
+    def crew(self) -> Crew:
+        return Crew(agents=self.agents, tasks=self.tasks, process=Process.sequential, verbose=False)
+"""
+FLOW = """\
+from crewai.flow.flow import Flow, start
+
+
+class Steps(Flow):
+    @start()
+    def first(self):
+        from latest.main import Latest
+        return Latest().crew().kickoff()
+"""
+OF_CREWAI = {
+    "latest/__init__.py": "",
+    "latest/main.py": MAIN,
+    "latest/flow.py": FLOW,
+    "latest/config/agents.yaml": "researcher:\n  role: Researcher of {topic}\n  goal: Know\n  backstory: Old.\n  llm: served\n",
+    "latest/config/tasks.yaml": (
+        "research:\n  description: Research {topic}.\n  expected_output: Facts\n  agent: researcher\n  output_json: Facts\n"
+    ),
+}
+
+
+def test_a_project_of_crewais_is_migrated_and_runs_on_workers(
+    fleet: WorkerProcess, model_server: ModelServer, tmp_path: Path
+) -> None:
+    for name, content in OF_CREWAI.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    command = [sys.executable, "-m", "crewq", "migrate", "latest"]
+    asked = subprocess.run(command, cwd=tmp_path, env=environment(), input="n\n", capture_output=True, text=True)
+    for line in (
+        "-from crewai.project import CrewBase",
+        "+from crewq.project import CrewBase",
+        "+from crewq import CrewOutput",
+    ):
+        assert line in asked.stdout, asked.stdout + asked.stderr
+    assert "latest/flow.py:1: from crewai.flow.flow import Flow" in asked.stdout
+    assert (
+        asked.stdout.index("+from crewq.project")
+        < asked.stdout.index("latest/flow.py:1:")
+        < asked.stdout.index("Change 1 file?")
+    )
+    assert {name: (tmp_path / name).read_text() for name in OF_CREWAI} == OF_CREWAI, "nothing was changed"
+
+    shell(tmp_path, *command[1:], "--yes")
+    assert (tmp_path / "latest/main.py").read_text() == (
+        MAIN.replace("crewai.crews.crew_output", "crewq").replace("crewai", "crewq")
+    )
+    assert (tmp_path / "latest/flow.py").read_text() == FLOW
+    model_server.enqueue('{"facts": ["Bees dance.", "Bees fly."]}')
+    run = ("-m", "crewq", "run", "latest.main:Latest", "--input", "topic=bees", "--no-progress")
+    said = shell(tmp_path, *run, CREWQ_REDIS_URL=fleet.url, URL=model_server.url)
+    assert said == '{"count": 2}\n'
+    assert model_server.ledger[0].request["messages"][0]["content"].startswith("You are Researcher of bees.")

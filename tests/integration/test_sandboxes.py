@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 
-from crewq import Agent, Crew, Task, errors
+from crewq import LLM, Agent, Crew, Task, errors
 from crewq.events import CallFinished
 from crewq.server import Server
 from crewq.testing import ScriptedModel, call
 from tests.integration.conftest import StartWorker
 from tests.integration.crews import Repeat, agent
 from tests.integration.worker_process import WorkerProcess, environment
+from tests.model_server import ModelServer, calls
 from tests.sandboxes import EVERY_SANDBOX, need
+from tests.unit.agent.test_hostile import REACHING_OUT, SECRET, Outside
 from tests.waiting import until
 
 CONTAINER = "import socket\nprint(socket.gethostname())"  # what Docker calls the container
@@ -41,6 +45,32 @@ def test_code_runs_where_the_agent_says(fleet: WorkerProcess, sandbox: Any) -> N
     told = crew(coder("import os\nprint(os.environ)", sandbox=sandbox)).kickoff().raw
     assert "environ" in told
     assert "CREWQ" not in told
+
+
+@pytest.mark.parametrize("sandbox", EVERY_SANDBOX)
+def test_hostile_code_of_a_model_reaches_nothing_of_its_worker(
+    own_redis: Server, start_worker: StartWorker, model_server: ModelServer, tmp_path: Path, sandbox: Any
+) -> None:
+    """All that `tests/unit/agent/test_hostile.py` tries from within, asked for over HTTP in one reply."""
+    need(sandbox)
+    worker = start_worker(own_redis.url, CREWQ_TEST_SECRET=SECRET).ready()
+    (folder := tmp_path / "outside").mkdir()
+    with socket.create_server(("", 0)) as listening:
+        listening.settimeout(0)
+        outside = Outside(folder, listening)
+        prelude = f"{outside.prelude()}parent = {worker.process.pid}\n"
+        attacks = [("run_python", {"code": prelude + code}) for code in REACHING_OUT.values()]
+        model_server.enqueue(calls(*attacks), calls(("run_python", {"code": "6 * 7"})), "It is 42.")
+        llm = LLM(model="openai/any", base_url=model_server.url)
+        run = crew(agent(llm, allow_code_execution=True, sandbox=sandbox)).kickoff_async()
+        assert run.result(100).raw == "It is 42."
+        told = [one["content"] for one in model_server.ledger[-1].request["messages"] if one["role"] == "tool"]
+        outside.assert_unreached(SimpleNamespace(output="\n".join(told), error=None))  # type: ignore[arg-type]
+    assert len(told) == len(attacks) + 1
+    assert told[-1] == "42"
+    assert own_redis.url not in str(told), "where its runs are"
+    assert run.tasks[0].attempt == 1
+    assert worker.process.poll() is None
 
 
 # More than is usual in the one, and less than is usual in the other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def test_what_a_model_says_comes_as_chunks(fleet: WorkerProcess, model_server: M
     ids = stream.run.task_ids
     assert list(dict.fromkeys(about)) == [(0, "a", ids[0], "Tester"), (1, "b", ids[1], "Tester")]
     assert chunks == stream.chunks
+    assert stream.results == [stream.result]
+    assert {chunk.agent_id for chunk in chunks} == {"Tester"}
     assert [bool(call.request.get("stream")) for call in model_server.ledger] == [True, True]
     assert stream.result.token_usage.successful_requests == 2
     assert stream.result.token_usage.completion_tokens == len(STORY.split()) + 2
@@ -182,6 +185,32 @@ def test_another_process_goes_on_from_the_last_chunk_read(fleet: WorkerProcess, 
     rest = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
     assert rest.returncode == 0, rest.stderr
     assert f"{first.content}{rest.stdout}" == f"{STORY}The end.| The end.\n"
+
+
+def test_a_command_follows_tokens_tools_and_tasks_live(fleet: WorkerProcess, model_server: ModelServer) -> None:
+    model_server.enqueue(calls(("add", {"left": 2, "right": 3})), stalled(STORY))
+    who = agent(LLM(model="openai/any", base_url=model_server.url), tools=[add])
+    run = Crew(tasks=[Task(name="a", description="Add.", agent=who)], stream=True).start()
+    env = environment(CREWQ_REDIS_URL=os.environ["CREWQ_REDIS_URL"])
+    command = [sys.executable, "-m", "crewq", "watch", run.id, "--json"]
+    with subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout
+        told = (json.loads(line) for line in watching.stdout)
+        before = []
+        for event in told:
+            before.append(event)
+            if event["type"] == "token" and not event["tool"]:
+                break
+        assert model_server.ledger[1].ended is None, "the model still speaks"
+        run.cancel()
+        after = list(told)
+        assert watching.wait(20) == 1
+    assert STORY.startswith(before[-1]["text"])
+    assert [one["tool"] for one in before if one["type"] == "token"] == ["add", ""]
+    kinds = [one["type"] for one in before if one["type"] != "token"]
+    assert kinds[:3] == ["run_queued", "run_started", "task_started"]
+    assert [one["name"] for one in before if one["type"] == "call_finished"] == ["openai/any", "add"]
+    assert after[-1]["type"] == "run_cancelled"
 
 
 def test_a_batch_streams_each_of_its_runs(fleet: WorkerProcess) -> None:

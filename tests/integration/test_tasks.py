@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,7 +271,22 @@ def test_what_crewai_fills_in_on_the_objects(fleet: WorkerProcess) -> None:
     assert task.start_time is not None
     assert task.end_time is not None
     assert 0 <= (task.execution_duration or -1) < 20
-    assert task.copy().execution_duration is None
+    assert (task.retry_count, task.used_tools, task.tools_errors, task.delegations) == (0, 0, 0, 0)
+    assert task.processed_by_agents == {"Tester"}
+    assert task.prompt() in output.raw
+    copied = task.copy()
+    assert (copied.execution_duration, copied.processed_by_agents, copied.prompt_context) == (None, set(), None)
+
+
+def test_what_it_fills_in_of_a_run_that_failed(fleet: WorkerProcess) -> None:
+    work = crew("Say a", "Say b", llm=Echo(poison="Say b"))
+    work.agents[0].max_retry_limit = 0
+    with pytest.raises(errors.RunFailed):
+        work.kickoff()
+    done, failed = work.tasks
+    assert done.output is not None
+    assert "Say a" in done.output.raw
+    assert (failed.output, failed.prompt_context) == (None, done.output.raw)
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------
@@ -317,8 +333,10 @@ def test_the_sandbox_is_where_code_runs(fleet: WorkerProcess) -> None:
 
 def test_a_limit_of_time_is_enforced(fleet: WorkerProcess) -> None:
     who = agent(Echo(latency=60), max_execution_time=0.3)
+    began = time.monotonic()
     with pytest.raises(errors.RunFailed, match=r"did not end within its 0.3 s \(max_execution_time\)"):
         Crew(tasks=[task("A", who)]).kickoff()
+    assert time.monotonic() - began < 30, "the work was not waited for"
 
 
 def test_a_model_that_raises_is_tried_again_and_then_fails(fleet: WorkerProcess) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from crewq.server import Server
+from tests.integration.conftest import StartWorker
 from tests.integration.worker_process import environment
 from tests.model_server import ModelServer, error, text
 
@@ -95,6 +97,42 @@ def test_a_judge_gives_scores_and_its_calls_are_kept_and_counted(folder: Path) -
         said, problems = tried(folder, *options, "--no-progress", code=1, **env)
         assert "2 passed (100%)" in said
         assert "it could not judge: " in problems
+
+
+ASKING = """
+import os
+from crewq import LLM, Agent, Crew, Task
+
+llm = LLM(model="openai/gpt-4.1-mini", base_url=os.environ["URL"])
+poet = Agent(role="Poet", goal="g", backstory="b", llm=llm, max_retry_limit=0)
+tasks = [Task(name=f"t{at}", description="Praise {x}.", agent=poet, guardrail="It rhymes.") for at in range(2)]
+crew = Crew(name="rhymes", agents=[poet], tasks=tasks)
+"""
+
+
+def test_a_crew_is_tried_on_workers_of_its_own_and_costs_what_it_costs(
+    fleet_server: Server, start_worker: StartWorker, folder: Path, model_server: ModelServer
+) -> None:
+    own = {"CREWQ_NAMESPACE": "trial", "CREWQ_QUEUE": "trial"}
+    start_worker(fleet_server.url, OPENAI_API_KEY="of-the-worker", **own).ready()
+    (folder / "my_crews.py").write_text(ASKING)
+    accepted = '{"accepted": true, "feedback": ""}'
+    model_server.enqueue("Dear bees.", accepted, "Bees again.", accepted, error(400, "no"))
+    env = own | {"CREWQ_REDIS_URL": fleet_server.url, "URL": model_server.url}
+    inputs = folder / "two.jsonl"
+    inputs.write_text('{"x": "bees"}\n')
+    options = ("--inputs", "two.jsonl", "--json", "--no-progress")
+    assert json.loads(tried(folder, *options, "-n", "1", **env)[0])["pass_rate"] == 1
+    assert len(model_server.ledger) == 4
+    found = json.loads(tried(folder, *options, "-n", "1", code=1, **env)[0])
+    assert (found["passed"], found["pass_rate"]) == (0, 0)
+    model_server.enqueue("Dear bees.", accepted, "Bees again.", accepted)
+    passed = json.loads(tried(folder, *options, "-n", "1", **env)[0])
+    assert passed["usage"]["successful_requests"] == 4
+    assert passed["usage"]["cost"] > 0
+    assert passed["usage"]["unpriced_requests"] == 0
+    assert passed["seconds"]["median"] > 0
+    assert {call.key for call in model_server.ledger} == {"of-the-worker"}
 
 
 def test_what_cannot_be_tried_is_wrong_usage(folder: Path) -> None:

@@ -15,7 +15,7 @@ from crewq import errors
 from crewq.crew import Crew
 from crewq.language_model import LLM
 from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
-from crewq.outputs import TaskOutput
+from crewq.outputs import Effort, TaskOutput, ToolFailure, ToolFailureRecord
 from tests.unit.parts import Report, agent, search, task
 
 MEMBERS: list[tuple[Any, dict[str, Any]]] = [
@@ -69,8 +69,15 @@ def test_a_field_of_crewais_that_is_lacking_is_refused_with_advice(kind: Any, ne
         kind(**needed, **{name: True})
     assert str(caught.value).startswith(f"{kind.__name__}({name}=True) is CrewAI's")
     assert kind.lacks[name] in str(caught.value)
-    assert kind(**needed, **{name: None}), "what asks for nothing is accepted"
+    made = kind(**needed, **{name: None})  # what asks for nothing is accepted
     assert name not in kind.model_fields
+    with pytest.raises(errors.UnsupportedMethod) as looked_up:
+        getattr(made, name)
+    assert kind.lacks[name] in str(looked_up.value)
+    assert not hasattr(made, name)
+    setattr(made, name, None)
+    with pytest.raises(errors.UnsupportedField):
+        setattr(made, name, True)
 
 
 IGNORED = [(kind, needed, name) for kind, needed in MEMBERS for name in kind.ignores]
@@ -116,6 +123,24 @@ def test_an_argument_of_crewais_that_is_lacking_is_an_error_before_anything_is_s
 ) -> None:
     with pytest.raises(errors.UnsupportedField, match=rf"\({argument}=...\) is CrewAI's"):
         getattr(Crew(), method)([], **{argument: "x"})
+
+
+def test_an_argument_that_is_lacking_may_stand_in_its_place() -> None:
+    """CrewAI's are `kickoff(inputs, input_files, from_checkpoint)`."""
+    with pytest.raises(errors.UnsupportedField, match=r"Crew.kickoff\(input_files=...\)"):
+        Crew().kickoff({}, {"file": "x"})  # type: ignore[misc]
+    with pytest.raises(errors.UnsupportedField, match=r"\(from_checkpoint=...\)"):
+        Crew().kickoff({}, None, "x")  # type: ignore[misc]
+    with pytest.raises(errors.EmptyCrew):
+        Crew().kickoff({}, None, None)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Crew().kickoff({}, None, None, "x")  # type: ignore[misc]
+
+
+def test_a_model_may_be_named_without_saying_that_it_is_one() -> None:
+    assert LLM("openai/any", temperature=0) == LLM(model="openai/any", temperature=0)  # type: ignore[misc]
+    with pytest.raises(errors.InvalidField):
+        LLM(temperature=0)  # type: ignore[call-arg]
 
 
 def test_a_name_that_nobody_knows_is_an_ordinary_error() -> None:
@@ -266,3 +291,40 @@ def test_members_are_the_objects_that_were_given() -> None:
     assert crew.agents[0] is writer
     assert crew.tasks[1].context[0] is first
     assert writer.tools[0] is search
+
+
+def test_a_task_tells_what_it_asks_for() -> None:
+    plain = Task(description="Count {what}.")
+    assert plain.prompt() == "Your task:\nCount {what}."
+    asked = Task(description="Count.", expected_output="A number.", markdown=True).prompt()
+    assert asked.startswith("Your task:\nCount.\n\nWhat the answer must be:\nA number.\n\nWrite the answer in Markdown")
+
+
+def test_what_an_agent_did_stands_on_its_task() -> None:
+    one = task()
+    assert (one.retry_count, one.used_tools, one.tools_errors, one.delegations) == (0, 0, 0, 0)
+    assert one.processed_by_agents == set()
+    failure = ToolFailureRecord(tool_name="add", failure=ToolFailure(message="no", code="c"), task_name="sum")
+    effort = Effort(used_tools={"add": 2, "look": 1}, refusals=1, coworkers=("Clerk", "Clerk"))
+    one.output = TaskOutput(agent="Lead", tool_failures=[failure], effort=effort)
+    assert (one.retry_count, one.used_tools, one.tools_errors, one.delegations) == (1, 3, 1, 2)
+    assert one.processed_by_agents == {"Lead", "Clerk"}
+    assert failure.summary() == "Tool 'add' failed during 'sum': no (code: c)"
+    assert failure.message == "no"
+
+
+def test_an_old_name_of_a_field_stands_for_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="guardrail_max_retries") as caught:
+        old = Task(description="Count.", max_retries=5)
+    assert caught[0].filename == __file__
+    assert old.guardrail_max_retries == 5
+    old.output = TaskOutput(raw="no further warning")
+    assert Task(description="Count.", max_retries=None).guardrail_max_retries == 3
+
+
+def test_the_digest_of_an_output_is_of_what_it_says() -> None:
+    """Who was asked about an output by an earlier version is not asked again."""
+    said = TaskOutput(description="Count.", raw="Four.", agent="Clerk")
+    assert said.digest() == said.model_copy(update={"effort": Effort(refusals=1)}).digest()
+    assert said.digest() == "c2f06e9b4a7f52d7751aba65c54d594e"
+    assert said.digest("function") not in (said.digest(), said.model_copy(update={"raw": "Five."}).digest("function"))

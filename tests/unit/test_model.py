@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -193,3 +194,14 @@ def test_a_model_has_no_fields_that_nobody_knows() -> None:
         Model(unheard_of=1)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="unheard_of"):
         Model().unheard_of = 1  # type: ignore[attr-defined]
+
+
+def test_a_model_of_ones_own_is_called_by_itself_as_crewais_is() -> None:
+    class Mine(BaseLLM):
+        def call(self, messages: Any, tools: Any = None) -> str:
+            return f"{messages} by {threading.current_thread().name}"
+
+    said = asyncio.run(Mine().acall("Asked"))
+    assert said.startswith("Asked by ")
+    assert "MainThread" not in said
+    assert Mine().get_token_usage_summary().total_tokens == 0

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretBytes, ValidationError
 
 from crewq import errors
+from crewq.lacking import METHODS_OF_A_TOOL
 from crewq.references import Imports
 from crewq.tool_spec import ToolSpec
 from crewq.tools import BaseTool, FunctionTool, arguments_model, tool, tool_name
@@ -241,3 +242,15 @@ def test_a_class_that_cannot_be_made_is_broken() -> None:
 
 class Abstract(BaseTool):
     """Has no `_run`."""
+
+
+@pytest.mark.parametrize("name", METHODS_OF_A_TOOL)
+def test_what_crewais_tools_have_besides_is_an_error_with_advice(name: str) -> None:
+    @tool
+    def look() -> str:
+        """Look."""
+        return ""
+
+    with pytest.raises(errors.UnsupportedMethod) as caught:
+        getattr(look, name)("anything")
+    assert METHODS_OF_A_TOOL[name] in str(caught.value)

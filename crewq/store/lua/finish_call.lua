@@ -3,6 +3,7 @@
 -- args: run index attempt call kind name answer failed usage seconds blobs
 --   failed    1: the answer is what a tool that raised had to say
 --   usage     JSON of the tokens and the cost, added to the task's, the run's, the batch's and the day's; empty for a tool
+--             whose code asked no model
 --   blobs     of the answer, if it is long
 -- returns {"recorded"}, {"answer", JSON} an earlier answer that stands, or {"gone"} the run was deleted
 
@@ -35,7 +36,9 @@ local function add_up(used)
     redis.call('HINCRBY', sum, 'presumed.cost', text(presumed_cost))
     redis.call('HINCRBY', sum, 'presumed.tokens', text(presumed_tokens))
   end
-  count_costs(about[2] or 'default', about[3], name, {1, used.prompt_tokens or 0, used.completion_tokens or 0, tokens,
+  local label_of = kind == 'model' and name or 'tool ' .. name
+  local asked = kind == 'model' and 1 or used.successful_requests or 0
+  count_costs(about[2] or 'default', about[3], label_of, {asked, used.prompt_tokens or 0, used.completion_tokens or 0, tokens,
     nano(used.cost), used.unpriced_requests or 0, presumed_cost, presumed_tokens})
 end
 

@@ -56,6 +56,7 @@ def test_an_error_becomes_a_message_and_an_exit_code(error: errors.CrewqError, c
     ("name", "told"),
     [
         ("rn", "No such command 'rn'. Did you mean run or runs?"),
+        ("create", "No such command 'create'. It is CrewAI's: `crewq new NAME` makes a project."),
         ("replya", "Did you mean replay?"),
         ("qqq", "`crewq --help` lists all."),
     ],

@@ -176,7 +176,7 @@ class Service:
 
     def run(self) -> None:
         self.clerk.message("hello")
-        self.first.prompt()
+        self.first.fingerprint
         self.first.execution_logs
         self.other.train()
 """
@@ -191,7 +191,7 @@ def test_methods_that_crewq_lacks_are_listed() -> None:
         (11, "crew.reset_memories"),
         (12, "Crew.from_checkpoint"),
         (19, "self.clerk.message"),
-        (20, "self.first.prompt"),
+        (20, "self.first.fingerprint"),
         (21, "self.first.execution_logs"),
     ]
     assert all(left.advice for left in in_module(ast.parse(USES)))
