@@ -1,5 +1,8 @@
 """CrewAI-style crews as durable Celery jobs: nothing lost, nothing paid twice, any run replayed from any task."""
 
+from typing import Any
+
+from crewq import errors, lacking
 from crewq.alone import Agent, ConditionalTask, Task
 from crewq.batch import Batch
 from crewq.crew import Crew
@@ -36,3 +39,10 @@ __all__ = [
     "schedule",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of CrewAI's module that is not here says what to do instead."""
+    if name in lacking.NAMES:
+        raise errors.UnsupportedName(name=name, advice=lacking.NAMES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

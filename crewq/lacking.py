@@ -123,6 +123,17 @@ METHODS_OF_A_TOOL: Final = {
     "env_vars": "it reads the environment of the worker: say in the docstring which variables.",
     "tool_failure_policy": "a failing tool is reported to the model, which decides.",
 }
+# -- names that CrewAI's module has --------------------------------------------------------------------------
+
+NAMES: Final = {
+    "Flow": "keep it, and crewai installed: its steps can kick off crews of crewq's. Or write the steps in Python.",
+    "Memory": SWITCHES["memory"],
+    "Knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
+    "LLMGuardrail": "give the criterion itself, in words: Task(guardrail='...').",
+    "CheckpointConfig": METHODS_OF_A_CREW["from_checkpoint"],
+    "PlanningConfig": "for a plan of all tasks, set Crew(planning=True).",
+}
+
 # -- commands --------------------------------------------------------------------------------------------------
 
 COMMANDS: Final = {
@@ -153,6 +164,7 @@ __all__ = [
     "METHODS_OF_A_CREW",
     "METHODS_OF_A_TASK",
     "METHODS_OF_A_TOOL",
+    "NAMES",
     "OF_AN_AGENT",
     "OF_AN_LLM",
     "OF_A_CREW",

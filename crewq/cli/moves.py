@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from crewq.lacking import SWITCHES
+from crewq.lacking import NAMES
 
 # Where the names of a CrewAI module are; those of any other module of it are in `crewq` itself.
 HOMES: Final = {
@@ -25,26 +25,19 @@ FROM: Final = re.compile(rb"from\s+(crewai[\w.]*)")
 BY_HAND: Final = "change it by hand."
 TEXT: Final = re.compile(r"crewai(\.\w+)+")
 
-FLOW: Final = "keep it, and crewai installed: its steps can kick off crews of crewq's. Or write the steps in Python."
-
 # What to do instead, by the beginning of the module's name or of the name in it; the longest counts.
 INSTEAD: Final = {
     "crewai": "crewq has nothing of that name.",
-    "crewai.Flow": FLOW,
-    "crewai.flow": FLOW,
-    "crewai.Memory": SWITCHES["memory"],
-    "crewai.memory": SWITCHES["memory"],
-    "crewai.Knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
-    "crewai.knowledge.knowledge": "pass its sources: Agent(knowledge_sources=[...]).",
+    **{f"crewai.{name}": advice for name, advice in NAMES.items()},
+    "crewai.flow": NAMES["Flow"],
+    "crewai.memory": NAMES["Memory"],
+    "crewai.knowledge.knowledge": NAMES["Knowledge"],
     "crewai.knowledge.source.pdf_knowledge_source": "read the text yourself: StringKnowledgeSource(content=...).",
     "crewai.knowledge.source.excel_knowledge_source": "read the text yourself: StringKnowledgeSource(content=...).",
     "crewai.knowledge.source.crew_docling_source": "read the text yourself: StringKnowledgeSource(content=...).",
     "crewai.knowledge.storage": "there is none: knowledge travels with the crew.",
-    "crewai.LLMGuardrail": "give the criterion itself, in words: Task(guardrail='...').",
-    "crewai.tasks.llm_guardrail": "give the criterion itself, in words: Task(guardrail='...').",
-    "crewai.CheckpointConfig": "every call is kept already: crew.resume(run_id) and crew.replay(task_id) go on from there.",
-    "crewai.state": "every call is kept already: crew.resume(run_id) and crew.replay(task_id) go on from there.",
-    "crewai.PlanningConfig": "for a plan of all tasks, set Crew(planning=True).",
+    "crewai.tasks.llm_guardrail": NAMES["LLMGuardrail"],
+    "crewai.state": NAMES["CheckpointConfig"],
     "crewai.project.cache_handler": "set Crew(cache=True); a tool's cache_function says which results are kept.",
     "crewai.utilities.events": "follow a run with run.events().",
     "crewai.events": "follow a run with run.events().",

@@ -6,6 +6,7 @@ them stands one warning, `FieldIgnored`.
     │   ├── CrewUnloadable                   a name on the command line that does not lead to a crew
     │   ├── FieldError                       UnknownField, UnsupportedField, InvalidField
     │   ├── UnsupportedMethod (an AttributeError)  a method of CrewAI's that is not here
+    │   ├── UnsupportedName (an ImportError)       a name of CrewAI's module that is not here
     │   ├── CrewError                        EmptyCrew, AgentMissing, ContextComesLater, ContextNotInCrew,
     │   │                                    DuplicateToolName, DuplicateTaskName, LiteralKey, SandboxMissing,
     │   │                                    ConditionMisplaced, ManagerMissing, ManagerUnfit,

@@ -36,6 +36,10 @@ class UnsupportedMethod(UsageError, AttributeError):
     """{owner}.{method} is CrewAI's, and crewq does not have it: {advice}"""
 
 
+class UnsupportedName(UsageError, ImportError):
+    """{name} is CrewAI's, and crewq has none: {advice}"""
+
+
 class InvalidField(FieldError):
     """{owner}({field}) is not valid: {reason}"""
 
@@ -289,6 +293,7 @@ __all__ = [
     "UnsupportedField",
     "UnsupportedInput",
     "UnsupportedMethod",
+    "UnsupportedName",
     "UsageError",
     "WrongResult",
 ]

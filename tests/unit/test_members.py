@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from crewq import errors
+from crewq import errors, lacking
 from crewq.crew import Crew
 from crewq.language_model import LLM
 from crewq.members import NOT_SPECIFIED, Agent, ConditionalTask, Task
@@ -106,6 +106,15 @@ def test_a_method_of_crewais_that_is_lacking_is_an_error_with_advice(kind: Any, 
         kind.lacks_methods[name].split()
     )
     assert isinstance(caught.value, AttributeError)
+
+
+@pytest.mark.parametrize("name", lacking.NAMES)
+def test_a_name_of_crewais_module_that_is_lacking_says_what_to_do(name: str) -> None:
+    with pytest.raises(ImportError) as caught:
+        exec(f"from crewq import {name}")
+    assert str(caught.value) == f"{name} is CrewAI's, and crewq has none: " + " ".join(lacking.NAMES[name].split())
+    with pytest.raises(ImportError, match="cannot import name 'Agnet'"):
+        exec("from crewq import Agnet")
 
 
 @pytest.mark.parametrize("name", ["from_checkpoint", "fork"])
