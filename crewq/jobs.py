@@ -239,7 +239,7 @@ def _traceback(host: Host, error: errors.CrewqError) -> str:
 
 
 def _pause(tries: int) -> float:
-    return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries) * random.uniform(0.5, 1.0))  # noqa: S311
+    return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries) * random.SystemRandom().uniform(0.5, 1.0))
 
 
 def _release(host: Host, job: Job, claim: Claim, outcome: Outcome, ending: Ending | None) -> None:

@@ -214,7 +214,7 @@ def _pause(turn: Turn) -> float:
     """Seconds until it makes sense to ask again; when a provider was left alone, not all come back at the same moment."""
     if turn.word in ("full", "refused"):
         return ASK_AGAIN
-    return turn.seconds + random.uniform(0, SPREAD if turn.word == "pause" else 0.0)  # noqa: S311
+    return turn.seconds + random.SystemRandom().uniform(0, SPREAD if turn.word == "pause" else 0.0)
 
 
 def _far_off(turn: Turn, pause: float, demands: Sequence[Demand]) -> TurnFarOff:

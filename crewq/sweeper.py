@@ -48,7 +48,7 @@ class Sweeper:
         self._host.store.runs.absent(self._host.name)
 
     def _sweep_for_ever(self) -> None:
-        while not self._stopping.wait(PERIOD * random.uniform(0.75, 1.25)):  # noqa: S311
+        while not self._stopping.wait(PERIOD * random.SystemRandom().uniform(0.75, 1.25)):
             try:
                 self.sweep()
             except Exception as error:  # noqa: BLE001 - the boundary of a sweep: whatever it was, the next finds the same

@@ -177,7 +177,7 @@ class Connection:
                 if self.closing.is_set():
                     self._disconnect()  # this thread was at work when another one closed, and has just given its own back
             # Not a poll: the pause is the back-off between two tries, cut short when the process closes.
-            self.closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            self.closing.wait(pause * random.SystemRandom().uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _translated(self, error: exceptions.RedisError) -> errors.CrewqError:
