@@ -97,7 +97,7 @@ class Agent(members.Agent):  # noqa: D101 - it is that of the fields
         return crew, {MESSAGE: _said(messages), **_as_they_are(self)}
 
 
-class Task(members.Task):  # noqa: D101
+class Task(members.Task):  # noqa: D101 - likewise
     __doc__ = members.Task.__doc__
 
     def execute_sync(
@@ -130,7 +130,7 @@ class Task(members.Task):  # noqa: D101
     aexecute_sync: ClassVar[Any] = execute_async
 
 
-class ConditionalTask(Task, members.ConditionalTask):  # noqa: D101
+class ConditionalTask(Task, members.ConditionalTask):  # noqa: D101 - likewise
     __doc__ = members.ConditionalTask.__doc__
 
 

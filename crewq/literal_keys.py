@@ -50,7 +50,7 @@ def _named(items: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
     for at, item in enumerate(items):
         option = items[at - 1] if at else ""
         if isinstance(item, str) and item.startswith("-") and "=" in item:
-            option, _, item = item.partition("=")  # noqa: PLW2901
+            option, _, item = item.partition("=")  # noqa: PLW2901 - two items in one text
         is_option = isinstance(option, str) and option.startswith("-") and not str(item).startswith("-")
         named[f"{at} ({option})" if is_option else str(at)] = item
     return named

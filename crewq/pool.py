@@ -236,7 +236,7 @@ class CrewPool(BasePool):
         threading.Thread(target=self._watch, name="crewq-limits", daemon=True).start()
         self._add_threads(self.limit)
 
-    def on_apply(  # type: ignore[override]
+    def on_apply(  # type: ignore[override]  # its stub names other arguments
         self, target: Callable[..., Any], args: Any = (), kwargs: Any = None, **options: Any
     ) -> Job:
         """Queue `target(*args, **kwargs)` for the next free thread."""
@@ -301,7 +301,7 @@ class CrewPool(BasePool):
         self._end()
 
     def _get_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = super()._get_info()  # type: ignore[misc]
+        info: dict[str, Any] = super()._get_info()  # type: ignore[misc]  # its stub lacks it
         with self._changed:
             return info | {"threads": self._threads, "running": len(self._jobs)}
 
@@ -322,9 +322,8 @@ class CrewPool(BasePool):
             try:
                 job.run()
             except Exception:
-                log.exception(
-                    "Celery could not be told how a job went"
-                )  # its backend is away; the thread is still good
+                # Its backend is away; the thread is still good.
+                log.exception("Celery could not be told how a job went")
             finally:
                 self._leave(job)
         with self._changed:

@@ -165,27 +165,24 @@ def test_a_task_that_failed_is_tried_again_as_often_as_its_agent_says(
 
 
 def test_max_rpm_of_an_agent_wins_over_that_of_its_crew(workers: object, model_server: ModelServer) -> None:
-    limited = Crew(
-        name="hasty", max_rpm=100, tasks=[Task(description="Ask {x}", agent=agent(llm(model_server), max_rpm=2))]
-    )
-    batch = limited.kickoff_for_each_async([{"x": at} for at in range(4)])
-    runs = batch.runs
-    until(lambda: sum(run.status == "completed" for run in runs) == 2, 20)
-    others = [run for run in runs if run.status != "completed"]
-    until(lambda: all(any("under the limits of hasty" in reason for reason in reasons(run)) for run in others), 20)
-    assert len(model_server.ledger) == 2
-    batch.cancel()
+    who = agent(llm(model_server), max_rpm=2)
+    held_to(2, Crew(name="hasty", max_rpm=100, tasks=[Task(description="Ask {x}", agent=who)]), model_server)
 
 
 def test_max_rpm_of_a_crew_holds_over_both_workers(workers: object, model_server: ModelServer) -> None:
     who = agent(llm(model_server))
-    limited = Crew(name="slow", max_rpm=3, tasks=[Task(description="Ask {x}", agent=who)])
-    batch = limited.kickoff_for_each_async([{"x": at} for at in range(8)])
+    held_to(3, Crew(name="slow", max_rpm=3, tasks=[Task(description="Ask {x}", agent=who)]), model_server)
+
+
+def held_to(most: int, crew: Crew, model_server: ModelServer) -> None:
+    """Of a batch of the crew so many runs end, and the others say that they wait for its limits."""
+    batch = crew.kickoff_for_each_async([{"x": at} for at in range(8)])
     runs = batch.runs
-    until(lambda: sum(run.status == "completed" for run in runs) == 3, 20)
+    until(lambda: sum(run.status == "completed" for run in runs) == most, 20)
     others = [run for run in runs if run.status != "completed"]
-    until(lambda: all(any("under the limits of slow" in reason for reason in reasons(run)) for run in others), 20)
-    assert len(model_server.ledger) == 3
+    limits = f"under the limits of {crew.name}"
+    until(lambda: all(any(limits in reason for reason in reasons(run)) for run in others), 20)
+    assert len(model_server.ledger) == most
     batch.cancel()
 
 

@@ -138,7 +138,7 @@ def perform(code: str, name: str, names: dict[str, Any]) -> tuple[str | None, bo
                 value = _awaited(value)
         if value is not None:
             names["_"] = value
-            print(repr(value))  # noqa: T201
+            print(repr(value))  # noqa: T201 - as at a prompt
     except BaseException as error:  # noqa: BLE001 - the code may raise anything
         return _told(error), not isinstance(error, MemoryError)
     finally:
