@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ssl import CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery import Celery
-from celery.app.amqp import Queues
-from kombu import Queue
 
 from crewq import errors
 from crewq.addresses import Address, read_address, with_option, without_password
+from crewq.authentic import Authenticator, AuthenticControl
 from crewq.masters import asking
+from crewq.messages import QUORUM, Messages, QuorumQueues
 from crewq.settings import AMQP, Settings
 
 TASK_JOB = "crewq.task"
@@ -27,12 +28,10 @@ PRIORITY_BATCH = {"high": 2, "normal": 6, "low": 8}
 PRIORITY_STEPS = sorted({PRIORITY_LATER, *PRIORITY_SINGLE.values(), *PRIORITY_BATCH.values()})
 
 CERTIFICATE: Final = "ssl_cert_reqs"  # of an address: required, optional or none
-QUORUM: Final = "quorum"  # a kind of queue that only RabbitMQ has
-# A message that makes each of its readers connect anew is dropped after so many. Any other is sent again by a sweeper.
-MOST_DELIVERIES = 5
 MOST_URGENT_THERE = 9  # for RabbitMQ, where higher goes first
 CONFIRMED_WITHIN = 5  # seconds that RabbitMQ may take to say that it keeps a message; one that is full says nothing
 BACKEND = "crewq.backend:Backend"
+TRANSPORT = "crewq.messages:Transport"
 RESULT_EXPIRES = 86_400  # seconds that Celery keeps a result; crewq's own record of the run is kept longer
 BROKER_OPTIONS: dict[str, Any] = {
     "socket_timeout": 30,  # without it, publishing to a dead peer hangs for ever
@@ -45,14 +44,6 @@ BROKER_OPTIONS: dict[str, Any] = {
     "priority_steps": PRIORITY_STEPS,  # each is a list of its own in Redis, and all are asked at once, in this order
     "client_name": "crewq-broker",
 }
-
-
-class QuorumQueues(Queues):
-    """Queues of RabbitMQ that outlive a node, whichever are asked for."""
-
-    def __setitem__(self, name: str, queue: Queue) -> None:
-        queue.queue_arguments = {"x-queue-type": QUORUM, "x-delivery-limit": MOST_DELIVERIES}
-        super().__setitem__(name, queue)
 
 
 def make_app(settings: Settings) -> Celery:
@@ -105,6 +96,10 @@ def make_app(settings: Settings) -> Celery:
         beat_scheduler="crewq.beat:Scheduler",
         **{name: value for name, value in broker.items() if name != "broker_url"},
     )
+    authenticator = Authenticator(settings.encryption_keys) if settings.encryption_keys else None
+    app.amqp_cls = partial(Messages, authenticator=authenticator)  # type: ignore[assignment]  # Celery takes classes too
+    if authenticator:
+        app.control_cls = partial(AuthenticControl, authenticator=authenticator)  # type: ignore[assignment]  # likewise
     if app.conf.task_default_queue_type == QUORUM:
         app.amqp.queues_cls = QuorumQueues
     return app
@@ -131,7 +126,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
             " (amqp://host:5672//).",
         )
     redis = {"broker_url": url, "worker_disable_prefetch": True, "broker_transport_options": BROKER_OPTIONS}
-    return redis | _sentinels(address) if address.kind == "sentinel" else redis
+    return redis | (_sentinels(address) if address.kind == "sentinel" else {"broker_transport": TRANSPORT})
 
 
 def _sentinels(address: Address) -> dict[str, Any]:
@@ -186,9 +181,7 @@ __all__ = [
     "PRIORITY_SINGLE",
     "PRIORITY_STEPS",
     "PROBE_JOB",
-    "QUORUM",
     "TASK_JOB",
-    "QuorumQueues",
     "how_sent",
     "make_app",
     "verified",

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from traceback import walk_tb
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.loops import asynloop, synloop
 from kombu.common import ignore_errors
+
+from crewq.messages import Messages
 
 log = logging.getLogger("crewq.consumer")
 
@@ -122,7 +124,7 @@ class Consumer(CeleryConsumer):
 
         def handle_if_sound(message: Any) -> None:
             try:
-                problem = self._problem_with(message.headers)
+                problem = self._problem_with(message)
                 if self._turnstile:
                     self._turnstile.guard(message)
                 if not problem:
@@ -130,7 +132,7 @@ class Consumer(CeleryConsumer):
             except UNSOUND as error:
                 problem = type(error).__name__
             if problem:
-                log.error("dropped a message that is no job: %s", problem)
+                log.error("dropped a message that is no job of ours: %s", problem)
             if problem and not message.acknowledged:
                 message.reject_log_error(log, self.connection_errors)
 
@@ -170,11 +172,13 @@ class Consumer(CeleryConsumer):
         slots: int = getattr(self.controller, "max_concurrency", None) or self.pool.num_processes
         return len(state.reserved_requests) >= slots
 
-    def _problem_with(self, headers: dict[str, Any]) -> str:
-        if not _has_lawful_limits(headers):
+    def _problem_with(self, message: Any) -> str:
+        if not _has_lawful_limits(message.headers):
             return "no time limit"
-        # Celery would keep it until then, unacknowledged, and nothing more would come in.
-        return "it is to wait, and no job does that in a queue" if self._turnstile and headers.get("eta") else ""
+        if self._turnstile and message.headers.get("eta"):
+            # Celery would keep it until then, unacknowledged, and nothing more would come in.
+            return "it is to wait, and no job does that in a queue"
+        return cast(Messages, self.app.amqp).objection(message)
 
     def _send_later(self) -> None:
         self.hub.call_later(PERIOD, self._flush_events)

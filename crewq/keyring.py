@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ class Key:
 
     id: str
     secret: bytes = field(repr=False)
+
+    def derived(self, purpose: str) -> bytes:
+        """A key for one purpose, which tells nothing of those for others."""
+        return hmac.digest(self.secret, f"crewq 1 {purpose}".encode(), "sha256")
 
 
 def read_keys(text: str, variable: str) -> tuple[Key, ...]:

@@ -10,10 +10,12 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from celery import Celery, chain, group
+from celery import Celery, group
 from celery.canvas import Signature
+from kombu import Producer
 
 from crewq.app import PRIORITY_BATCH, PRIORITY_LATER, PRIORITY_SINGLE, PROBE_JOB, TASK_JOB, how_sent
+from crewq.messages import together
 from crewq.spec import CrewSpec
 from crewq.store import Head, Job, NewTask
 from crewq.terms import Priority
@@ -111,7 +113,8 @@ def chain_from(
     signatures = [signature(app, spec, Job(job.run, at), batch=batch, priority=priority) for at in row]
     if urgent:
         signatures[0].set(**how_sent(app, PRIORITY_LATER))
-    return signatures[0] if len(signatures) == 1 else chain(*signatures, app=app)
+    # The object that Celery has for a chain would send the same, by a producer and with a connection of its own.
+    return signatures[0].set(chain=signatures[:0:-1] or None)  # type: ignore[call-arg]  # its stub does not have all
 
 
 def publish(
@@ -125,11 +128,15 @@ def publish(
 ) -> None:
     """Send the chains that begin with these jobs; several of them as one Celery group."""
     chains = [chain_from(app, spec, job, batch=batch, urgent=urgent, priority=priority) for job in jobs]
-    with app.producer_or_acquire() as producer:  # a connection of its own would cost more than all the rest
-        if len(chains) == 1:
-            chains[0].apply_async(producer=producer)
-        elif chains:
-            group(chains, app=app).apply_async(producer=producer, add_to_parent=False)
+    with app.producer_or_acquire() as producer:
+        together(producer, lambda: _send(app, chains, producer))
+
+
+def _send(app: Celery, chains: list[Signature[Any]], producer: Producer) -> None:
+    if len(chains) == 1:
+        chains[0].apply_async(producer=producer)
+    elif chains:
+        group(chains, app=app).apply_async(producer=producer, add_to_parent=False)
 
 
 def alike(jobs: Sequence[Job], heads: Iterable[Head]) -> list[tuple[Head, list[Job]]]:

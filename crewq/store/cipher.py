@@ -31,7 +31,7 @@ class Cipher:
     """
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
-        self._keys = {key.id: key.secret for key in keys if key.id != PLAIN}
+        self._keys = {key.id: key for key in keys if key.id != PLAIN}
         self.first = keys[0].id if keys else PLAIN
         self.takes_plain = not keys or any(key.id == PLAIN for key in keys)
         self._aead: Any = None
@@ -101,7 +101,7 @@ class Cipher:
         if key not in self._keys:
             known = ", ".join(self._keys) or "none"
             raise errors.EncryptionKeyUnknown(where=purpose.removeprefix("tag "), key=key, known=known)
-        return hmac.digest(self._keys[key], f"crewq 1 {purpose}".encode(), "sha256")
+        return self._keys[key].derived(purpose)
 
 
 def _aesgcm() -> tuple[Any, type[Exception]]:

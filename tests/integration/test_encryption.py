@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
 from crewq import Crew, Run, Task, errors
+from crewq.app import TASK_JOB, make_app
 from crewq.events import Token
 from crewq.keyring import new_key, read_keys
 from crewq.producer import disconnect
@@ -22,6 +24,7 @@ from tests.integration import crews
 from tests.integration.conftest import StartWorker
 from tests.integration.crews import Echo, agent, scripted
 from tests.integration.worker_process import ROOT, WorkerProcess, environment
+from tests.waiting import until
 
 SECRET = "marzipan"
 LONG_SECRET = f"{SECRET}, and so on. " * 4_000
@@ -171,3 +174,24 @@ def test_who_has_no_key_is_told_which_setting_it_is(worker: WorkerProcess, own_r
         assert "CREWQ_ENCRYPTION_KEYS" in done.stderr
         assert "'first'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_messages_and_commands_of_somebody_without_a_key_are_ignored(
+    worker: WorkerProcess, own_redis: Server, keys: str
+) -> None:
+    """A worker that has keys drops them, says why, and goes on; those of who has a key are heard, and runs end."""
+    here = Settings(redis_url=own_redis.url)
+    with (
+        closing(make_app(here)) as stranger,
+        closing(make_app(here.with_(encryption_keys=read_keys(keys, VARIABLE)))) as friend,
+    ):
+        stranger.send_task(TASK_JOB, args=["00000000-0000-4000-8000-000000000000", 0])
+        stranger.control.shutdown()
+        until(lambda: worker.log.count("no authentication code") == 2)
+        assert stranger.control.inspect(timeout=0.5).ping() is None
+        answers = friend.control.inspect(timeout=5, limit=1).ping()
+    assert list(answers.values()) == [{"ok": "pong"}]
+    assert worker.process.poll() is None
+    assert "It is" in secretive().kickoff({"x": "y"}).tasks_output[1].raw
+    assert "dropped a message" in worker.log
+    assert "ignored the command 'shutdown'" in worker.log

@@ -266,7 +266,7 @@ def test_urgent_messages_say_so_as_rabbitmq_reads_it() -> None:
         work = crew("Read", "Write").spec()
         first, later = (chain_from(app, work, Job("00000000-0000-4000-8000-000000000000", at)) for at in (0, 1))
         batch = chain_from(app, work, Job("00000000-0000-4000-8000-000000000000", 1), batch=True)
-        assert first.tasks[0].options["priority"] == 6
+        assert first.options["priority"] == 6
         assert later.options["priority"] == batch.options["priority"] == 9
         only = chain_from(app, crew("Read").spec(), Job("00000000-0000-4000-8000-000000000000", 0), batch=True)
         assert only.options["priority"] == 3

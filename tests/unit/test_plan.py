@@ -129,6 +129,12 @@ def test_the_store_tells_lanes_of_batches_by_their_being_even() -> None:
     assert 0 < min(PRIORITY_BATCH.values()) <= max(PRIORITY_BATCH.values()) < 10
 
 
+def chained(app: Celery, spec: CrewSpec, first: int) -> list[Any]:
+    """The messages of a chain in the order in which they are worked on; Celery takes the next one from the end."""
+    head: Any = chain_from(app, spec, Job(RUN, first))
+    return [head, *reversed(head.options["chain"] or [])]
+
+
 def test_a_task_goes_through_its_own_queue_else_its_agents_else_the_crews(app: Celery) -> None:
     painter = agent(queue="gpu")
     tasks = [task("Draw", painter), task("Print", painter, queue="press"), task("Tell")]
@@ -136,7 +142,7 @@ def test_a_task_goes_through_its_own_queue_else_its_agents_else_the_crews(app: C
         spec = freeze(plan(*tasks, queue=wanted), REMOTE)
         queues = ["gpu", "press", standard]
         assert [new.lane.rpartition("/")[0] for new in new_tasks(spec, batch=False)] == queues
-        row = chain_from(app, spec, Job(RUN, 0)).tasks  # one chain through all of them
+        row = chained(app, spec, 0)  # one chain through all of them
         assert [one.options["queue"] for one in row] == queues
 
 
@@ -187,12 +193,10 @@ def test_a_message_carries_ids_and_nothing_else(app: Celery) -> None:
 
 
 def test_a_chain_is_a_segment_from_the_task_on(app: Celery) -> None:
-    whole: Any = chain_from(app, ROW, Job(RUN, 0))
-    assert [message.args for message in whole.tasks] == [(RUN, 0), (RUN, 1), (RUN, 2)]
-    rest: Any = chain_from(app, ROW, Job(RUN, 1))
-    assert [message.options["task_id"] for message in rest.tasks] == [task_id(RUN, 1), task_id(RUN, 2)]
-    single: Any = chain_from(app, ROW, Job(RUN, 2))
-    assert single.args == (RUN, 2)
+    for first in range(3):
+        row = chained(app, ROW, first)
+        assert [message.options["task_id"] for message in row] == [task_id(RUN, at) for at in range(first, 3)]
+        assert [message.args for message in row] == [(RUN, at) for at in range(first, 3)]
 
 
 def test_a_job_is_called_by_the_names_that_people_gave_and_never_by_what_it_is_to_do() -> None:
