@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -17,6 +18,8 @@ CONNECT = 10.0  # a server that does not even accept a connection by then is dow
 # Models think before they say the first word, some for minutes; whoever has begun says something every few seconds.
 FIRST_BYTE = 300.0
 IDLE = 120.0
+STOOD_STILL = 0.5  # seconds that a deadline is noticed too late: this process was frozen, or its machine asleep
+LEEWAY = 1.0  # seconds then, to read what came meanwhile: it was in time, and is paid for
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,39 @@ class Deadlines:
         Raises:
             ModelTimeout: the first took too long, or another one.
         """
-        within, problem = self.first_byte, "it did not begin to answer within"
+        patience, problem = self.first_byte, "it did not begin to answer within"
         while True:
             try:
-                async with asyncio.timeout(within):
+                async with within(patience):
                     chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise errors.ModelTimeout(model=model, reason=f"{problem} {within:g} s.") from None
+                raise errors.ModelTimeout(model=model, reason=f"{problem} {patience:g} s.") from None
             yield chunk
-            within, problem = self.idle, "nothing more of its answer came within"
+            patience, problem = self.idle, "nothing more of its answer came within"
 
 
-__all__ = ["Deadlines"]
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, but if this process stood still as the time passed, what came meanwhile is read before it is over.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    async with asyncio.timeout_at(None) as timeout:
+
+        def end() -> None:
+            now = loop.time()
+            timeout.reschedule(now + LEEWAY if now - due > STOOD_STILL else now)
+
+        alarm = loop.call_at(due, end)
+        try:
+            yield
+        finally:
+            alarm.cancel()
+
+
+__all__ = ["Deadlines", "within"]

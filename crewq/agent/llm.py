@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import os
@@ -16,7 +15,7 @@ import httpx
 from pydantic import ValidationError
 
 from crewq import errors
-from crewq.agent.deadlines import Deadlines
+from crewq.agent.deadlines import Deadlines, within
 from crewq.agent.failures import translate
 from crewq.agent.fallback import FallbackModel, Substitute
 from crewq.amounts import LARGEST
@@ -29,6 +28,10 @@ from crewq.spec import LLMSpec
 KEYLESS = ("ollama", "ollama_chat", "bedrock", "sagemaker", "vertex_ai")
 # Of litellm's, each of which writes lines at INFO for every call: what they tell is in the journal.
 LOGGERS = ("LiteLLM", "LiteLLM Router")
+# Has litellm ask OpenAI's models as it asks most others, for a quarter less of the processor than by OpenAI's own client, which
+# alone heeds these variables.
+LIGHTER = "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"
+OPENAIS_OWN = ("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 # For a server of the user's own (`base_url`) that wants none, where the client insists on one.
 NO_KEY = "not-needed"
 
@@ -38,6 +41,8 @@ def load_litellm() -> Any:
     """The litellm module. A worker calls this when it starts; after that it costs nothing."""
     # Without it the import fetches a price list from the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    if not any(os.environ.get(name) for name in OPENAIS_OWN):
+        os.environ.setdefault(LIGHTER, "True")
     import litellm
 
     litellm.suppress_debug_info = True
@@ -166,9 +171,9 @@ class LiteLLMModel:
         litellm = load_litellm()
         deadlines = Deadlines.of(request.options, streamed=on_token is not None)
         arguments = self._arguments(litellm, request, deadlines)
-        within = deadlines.total if on_token else min(deadlines.total, deadlines.first_byte)
+        patience = deadlines.total if on_token else min(deadlines.total, deadlines.first_byte)
         try:
-            async with asyncio.timeout(within):
+            async with within(patience):
                 response = await (
                     _streamed(litellm, arguments, on_token, deadlines) if on_token else litellm.acompletion(**arguments)
                 )
@@ -176,7 +181,7 @@ class LiteLLMModel:
         except errors.ModelError:
             raise
         except TimeoutError:
-            raise errors.ModelTimeout(model=request.model, reason=f"no answer within {within:g} s.") from None
+            raise errors.ModelTimeout(model=request.model, reason=f"no answer within {patience:g} s.") from None
         except _foreign(litellm) as error:
             raise translate(error, request.model, self._key) from None
 

@@ -117,6 +117,17 @@ class Case:
             for begin, end in self.evidence.rolled_back
         )
 
+    def is_over(self, call: ModelCall, calls: list[ModelCall]) -> bool:
+        """Whether the call may not have been under way any more, as the store knows it, when another of them was made."""
+        return self.is_too_late(call) or self.is_forgotten(call) or self.is_given_up(call, calls)
+
+    def is_given_up(self, call: ModelCall, calls: list[ModelCall]) -> bool:
+        """Whether its worker was frozen or off the network and was back before another one made the call: its time, or its
+        connection, was over then, and it said itself that the call had failed."""
+        others = [other.started for other in calls if other.key != call.key and other.started > call.started]
+        cuts = self.cuts(call.key, self.noted_at(call), self.due(call))
+        return any(self.lasts(cut) and cut.end < min(others, default=-math.inf) for cut in cuts)
+
     @cached_property
     def begun(self) -> dict[tuple[str, int], list[float]]:
         """When calls to the model were begun, by input id and task."""

@@ -106,7 +106,7 @@ def _repeats_are_counted(case: Case) -> Iterator[str]:
     for (name, task, _), calls in case.calls.items():
         if len(case.by_name[name]) != 1:
             continue
-        makers = {call.key for call in calls if not (call.failed or case.is_too_late(call) or case.is_forgotten(call))}
+        makers = {call.key for call in calls if not (call.failed or case.is_over(call, calls))}
         counted = case.by_name[name][0].record.tasks[task].repeated
         if len(makers) - 1 > counted:
             yield f"{name}/t{task}: {len(makers)} workers made a call, and {counted} repeats are counted"

@@ -174,3 +174,27 @@ def test_only_a_call_that_did_not_fail_has_to_be_counted_as_repeated(scene: Scen
     scene.carry_out("k1", run, 0, "2")
     scene.carry_out("k1", run, 1, "2")
     assert scene.objections() == (["I3"] if status == 200 else [])
+
+
+@pytest.mark.parametrize(("back", "objections"), [(1.5, []), (3.0, ["I3"])], ids=["before", "after"])
+def test_a_call_that_its_worker_gave_up_before_another_made_it_is_not_counted(
+    scene: Scene, back: float, objections: list[str]
+) -> None:
+    """As after a freeze that took longer than the call may, while Redis was away, so that nobody took the task over."""
+    scene.evidence = replace(scene.evidence, lease=2.0)
+    run = scene.accept("k1")
+    call = Call(Job(run, 0), scene.claim(run, 0, "1"), "model", "any", "d", 0)
+    scene.world.store.journal.begin(call, repeatable=True)
+    now = time.time()
+    scene.add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, now + 0.1, 200))
+    scene.add("cuts", Cut(KEYS["1"], now + 0.1, now + back, "frozen"))
+    scene.world.store.journal.fail(call)
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    again = replace(call, attempt=scene.claim(run, 0, "2"))
+    scene.world.store.journal.begin(again, repeatable=True)
+    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["2"], "", now + 2.0, now + 2.1, 200))
+    scene.world.store.journal.finish(again, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
+    scene.complete(run, 0, again.attempt, "said (answer 9)")
+    scene.carry_out("k1", run, 1)
+    assert scene.objections() == objections

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,19 @@ async def test_a_call_that_hangs_ends_after_its_timeout(
     server.enqueue(model_server.hang())
     with pytest.raises(errors.ModelTimeout, match=r"no answer within 0\.2 s"):
         await model.complete(request(server, timeout=0.2), (lambda token: None) if streams else None)
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+async def test_an_answer_that_came_while_the_process_stood_still_is_read_though_its_time_is_over(
+    server: ModelServer, model: LiteLLMModel, streams: bool
+) -> None:
+    """It was in time, and is paid for: the process was frozen, or its machine asleep."""
+    server.enqueue("Here.", replace(text("In time."), latency=0.3))
+    await model.complete(request(server))  # so that the connection stands
+    asked = asyncio.ensure_future(model.complete(request(server, timeout=1.0), (lambda _: None) if streams else None))
+    await asyncio.to_thread(server.ledger.wait_for, lambda made: len(made) == 2)
+    time.sleep(2)  # noqa: ASYNC251 - what stands still is this process: its event loop sees nothing of the time that passes
+    assert (await asked).text == "In time."
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
