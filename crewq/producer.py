@@ -28,7 +28,7 @@ from crewq.waiter import Waiter
 
 log = logging.getLogger("crewq.producer")
 
-CONNECTIONS = 2  # at most, beside the waiter's one and the readers'
+CONNECTIONS = 1  # beside the waiter's one and the readers': who asks at the same time waits for a fraction of a millisecond
 PAUSES_KEPT = 10_000  # that were told of
 AT_ONCE = 8  # questions of coroutines to the store
 READERS = 16  # that may follow runs and batches at once: each holds a connection for as long as it waits
