@@ -28,7 +28,9 @@ from crewq.waiter import Waiter
 
 log = logging.getLogger("crewq.producer")
 
-CONNECTIONS = 1  # beside the waiter's one and the readers': who asks at the same time waits for a fraction of a millisecond
+CONNECTIONS = (
+    1  # beside the waiter's one and the readers': who asks at the same time waits for a fraction of a millisecond
+)
 PAUSES_KEPT = 10_000  # that were told of
 AT_ONCE = 8  # questions of coroutines to the store
 READERS = 16  # that may follow runs and batches at once: each holds a connection for as long as it waits
@@ -134,6 +136,8 @@ class Producer:
         if self._stop:
             self._stop()
         self.reader.close()
+        if not self.settings.at_home:
+            self.store.wait_for_disk()
         self.store.close()
         self.app.close()
 

@@ -88,6 +88,10 @@ class Store:
         """
         self._verbs.do(lambda client: client.ping())
 
+    def wait_for_disk(self) -> None:
+        """Before this process ends, wait until Redis has on its disk what it did last, a second at most."""
+        self._verbs.wait_for_disk()
+
     def ends(self, after: str, wait: float) -> Ends:
         """The runs and batches that ended, and the runs that were paused, after an entry of the feed; waits up to `wait`
         seconds for the first.

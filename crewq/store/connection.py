@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha1
 from typing import Any, NamedTuple, TypeVar, cast
@@ -33,6 +34,7 @@ ANSWER_WITHIN = 30.0
 # this process to renew its leases within HEAL_MS.
 CONNECT_WITHIN = 2.0
 HEAL_MS = 3_000  # after a restart of Redis, nothing new begins for so long: see redo.py
+ON_DISK_WITHIN_MS = 2_000  # it writes its file once a second, in rare cases every other
 SILENCE_MS = 2_000  # sweepers come by every second: a longer time without any means that nobody got through to Redis
 USUAL_SLOTS = 32  # how many tasks are worked on at once, where no worker is there yet to say so
 PROBE_MS = 5_000  # a lane in which nothing moves is asked this often
@@ -246,6 +248,22 @@ class Connection:
                 advice="Set it: redis-cli CONFIG SET maxmemory-policy noeviction",
             )
         return about
+
+    def wait_for_disk(self) -> None:
+        """Before this process ends, wait until Redis has on its disk what the process did last, a second at most: afterwards
+        nobody is left to do it again. A Redis without an append-only file, or before 7.2, cannot say so, and is not waited for.
+        """
+
+        def command(client: redis.Redis) -> Any:
+            # Redis tells of what a connection wrote itself, and all connections write to one file.
+            pipeline = client.pipeline(transaction=False)
+            pipeline.set(self.keys.named("parting"), "", px=1)
+            pipeline.waitaof(1, 0, ON_DISK_WITHIN_MS)
+            return pipeline.execute()
+
+        if self.redo.has_recent():
+            with suppress(errors.StoreError):
+                self.do(command)
 
     def close(self) -> None:
         """Give the connections back, and let whoever waits for Redis stop waiting."""

@@ -77,6 +77,11 @@ class Redo:
             while self._recent[0].at < now - MAY_BE_LOST:
                 self._recent.popleft()
 
+    def has_recent(self) -> bool:
+        """Whether Redis could still lose something that this process did."""
+        with self._lock:
+            return bool(self._recent) and self._recent[-1].at > time.monotonic() - MAY_BE_LOST
+
     def doubt(self) -> None:
         """The connection was lost: nobody knows whether Redis still holds what it was told last."""
         with self._lock:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from crewq.events import CallFinished, CallStarted, TaskStarted
 from tests.chaos.crews import MODEL_TIMEOUT
-from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts
+from tests.chaos.evidence import ANSWER, Cut, Evidence, ModelCall, RunFacts, ToolCall
 
 # Seconds from an answer's last byte, as the model server sees it, until it is written down, if nothing comes between: a
 # worker that is killed in this time had no chance. Within it the store has the last word: what is in the journal must not
@@ -22,6 +22,7 @@ AT_A_CUT_OFF = "in flight when the worker was frozen or cut off for longer than 
 UNRECORDED = "not yet in the journal when one of these befell the worker"
 TOO_LATE = "sent after the deadline of the call"
 EXCUSES = (AT_A_DEATH, AT_A_CUT_OFF, UNRECORDED, TOO_LATE)
+LAST_SECOND = 2.0  # seconds: Redis writes its file every one, in rare cases every other
 NOTICE = 0.5  # seconds that the ledgers' clocks and the store's may differ, and a request may take to arrive
 
 
@@ -68,9 +69,15 @@ class Case:
         """The cuts that touch a worker, or the one whose child it is, and a time."""
         return [
             cut
-            for cut in self.evidence.cuts
+            for cut in self._kept_from_work
             if f"{worker}-".startswith(f"{cut.worker}-") and cut.begin <= end and cut.end >= begin
         ]
+
+    @cached_property
+    def _kept_from_work(self) -> list[Cut]:
+        """Cuts, and the times in which a task took all that its worker had, and was not the end of it."""
+        starved = [Cut(*one, "starved") for one in self.evidence.starved if one[2] < math.inf]
+        return [*self.evidence.cuts, *starved]
 
     def excuse(self, call: ModelCall) -> str:
         """Why the worker that made a call could not write the answer down before another worker had to take its task over:
@@ -148,7 +155,16 @@ class Case:
             paid = sorted((call for call in calls if call.paid), key=lambda call: call.started)
             yield from (self.excuse(call) for call in paid[:-1])
 
-    def due(self, call: ModelCall) -> float:
+    def is_lost_with_its_producer(self, at: float) -> bool:
+        """Whether nobody was left to do again what a producer did then: Redis lost its last second, and the producer was killed
+        before it could know."""
+        return any(
+            begin - LAST_SECOND < at < begin + NOTICE
+            and any(at <= dead <= end + HAND_OVER for dead in self.evidence.bereaved)
+            for begin, end in self.evidence.rolled_back
+        )
+
+    def due(self, call: ModelCall | ToolCall) -> float:
         """When the answer to a call has to be in the journal: once Redis took writes, and no task took all that its worker
         had, for `HAND_OVER` seconds on end."""
         at = call.ended if call.ended is not None else math.inf

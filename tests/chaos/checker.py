@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from crewq.events import TaskRequeued, TaskStarted
 from crewq.states import RunState, TaskState
-from tests.chaos.case import HAND_OVER, NOTICE, Case
+from tests.chaos.case import NOTICE, Case
 from tests.chaos.crews import POISON
 from tests.chaos.evidence import ANSWER, Cut, Evidence, RunFacts
 
@@ -45,6 +45,8 @@ def _every_run_ends(case: Case) -> Iterator[str]:
             yield f"run {run.id} ({run.name}) is {run.record.state.value}: {_states(run)}"
     batches = {batch.id: batch for batch in case.evidence.batches}
     for kickoff in case.evidence.kickoffs:
+        if case.is_lost_with_its_producer(kickoff.at):
+            continue
         if kickoff.run and kickoff.run not in case.runs:
             yield f"run {kickoff.run} ({kickoff.name}) was accepted and is gone"
         if kickoff.batch and (batch := batches.get(kickoff.batch)) is None:
@@ -85,7 +87,7 @@ def _no_tool_call_is_made_twice(case: Case) -> Iterator[str]:
     for (name, task), calls in made.items():
         for earlier, later in itertools.pairwise(sorted(calls, key=lambda call: call.started)):
             ended = earlier.ended if earlier.ended is not None else float("inf")
-            if not any(map(case.lasts, case.cuts(earlier.key, earlier.started, ended + HAND_OVER))):
+            if not any(map(case.lasts, case.cuts(earlier.key, earlier.started, case.due(earlier)))):
                 yield f"{name}/t{task}: the tool {earlier.tool} was called again after {later.started - ended:.2f} s"
             if earlier.tool == "charge":
                 yield f"{name}/t{task}: the tool {earlier.tool} must not be repeated, and was"
@@ -277,16 +279,17 @@ def _story_is_whole(run: RunFacts) -> Iterator[str]:
 def _cancelled_means_cancelled(case: Case) -> Iterator[str]:
     for run_id, at in case.evidence.cancels.items():
         run = case.runs.get(run_id)
-        if run is None:
+        if run is None or case.is_lost_with_its_producer(at):
             continue
         if run.record.state is not RunState.CANCELLED:
             yield f"{run.name}: was cancelled and is {run.record.state.value}"
         for call in case.evidence.model_calls:
             if call.name != run.name or case.cuts(call.key, at - ABORT, at + ABORT):
                 continue
-            if call.started > at + NOTICE:
-                yield f"{run.name}: call {call.number} began {call.started - at:.2f} s after the cancel"
-            elif (call.ended or float("inf")) > at + ABORT + NOTICE and call.started <= at and not _away(case, at):
+            begun = case.noted_at(call)  # a busy machine may take until after the cancel to send what had begun before
+            if begun > at + NOTICE:
+                yield f"{run.name}: call {call.number} began {begun - at:.2f} s after the cancel"
+            elif (call.ended or float("inf")) > at + ABORT + NOTICE and begun <= at and not _away(case, at):
                 yield f"{run.name}: call {call.number} was still under way {ABORT:g} s after the cancel"
 
 

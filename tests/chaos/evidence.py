@@ -135,6 +135,7 @@ class Evidence:
         tuple[str, float, float], ...
     ] = ()  # when a task took all the memory and time of a worker, by its key
     losses: tuple[float, ...] = ()  # when messages or connections were lost
+    bereaved: tuple[float, ...] = ()  # when the producer was found dead
     immortal: tuple[str, ...] = ()  # keys without a TTL
     left_over: tuple[str, ...] = ()  # what is still there after all runs were forgotten, and was not there before
     held: tuple[int, int, int] = (0, 0, 0)  # bytes of all keys: before the first run, at the end, and after that

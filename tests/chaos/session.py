@@ -80,6 +80,7 @@ def gather(stage: Stage) -> Evidence:
             refusals=tuple(stage.redis.refusals),
             deserted=tuple(stage.deserted),
             losses=tuple(stage.losses),
+            bereaved=tuple(stage.bereaved),
             immortal=facts.immortal(client),
             heard=stage.listener.heard,
             secrets=_secrets(stage),

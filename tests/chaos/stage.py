@@ -51,6 +51,7 @@ class Stage:
         self.listener = Listener(self.redis.url(BROKER_DB))
         self.deserted: list[tuple[float, float]] = []  # when no worker was up
         self.losses: list[float] = []  # when messages or connections were lost
+        self.bereaved: list[float] = []  # when the producer had died
         self.held: tuple[dict[str, int], dict[str, int]] = ({}, {})  # what Redis held before the first run
         self._number = workers
         self._stack = ExitStack()
@@ -169,6 +170,7 @@ class Stage:
                 self.log("worker died", worker=worker.key, status=worker.process.returncode, end=worker.said[-400:])
                 worker.start()
         if self.producer and not self.producer.alive:
+            self.bereaved.append(time.time())
             self.log("producer died", end=self.producer.said[-800:])
             self.producer.start()
 

@@ -12,7 +12,7 @@ import redis
 
 from crewq.store import Call, Job
 from tests.chaos.crews import MODEL_TIMEOUT
-from tests.chaos.evidence import Cut, ModelCall
+from tests.chaos.evidence import Cut, Kickoff, ModelCall
 from tests.chaos.scene import DEAD, KEYS, Scene
 from tests.store.world import LEASE
 
@@ -198,3 +198,61 @@ def test_a_call_that_its_worker_gave_up_before_another_made_it_is_not_counted(
     scene.complete(run, 0, again.attempt, "said (answer 9)")
     scene.carry_out("k1", run, 1)
     assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(("seconds", "objections"), [(LEASE / 2, ["I2"]), (LEASE + 1, [])], ids=["short", "long"])
+def test_a_task_that_takes_all_of_its_worker_excuses_as_a_freeze_does(
+    scene: Scene, seconds: float, objections: list[str]
+) -> None:
+    scene.evidence = replace(scene.evidence, lease=LEASE)
+    run = scene.accept("k1")
+    scene.ask("k1", run, 0, "1", scene.claim(run, 0, "1"), lost=True)
+    begin = time.time() - 0.1
+    scene.add("starved", (KEYS["1"], begin, begin + seconds))
+    scene.world.clock.forward(LEASE + 1)
+    scene.world.sweep()
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(("away", "objections"), [(False, ["I2"]), (True, [])], ids=["undisturbed", "Redis was away"])
+def test_what_a_tool_said_may_wait_for_redis_until_its_worker_is_frozen(
+    scene: Scene, away: bool, objections: list[str]
+) -> None:
+    scene.evidence = replace(scene.evidence, lease=2.0)
+    run = scene.accept("k1")
+    scene.call_tool("k1", "1")
+    ended = scene.evidence.tool_calls[0].ended or 0
+    if away:
+        scene.add("outages", (ended - 0.1, ended + 3.0))
+    scene.add("cuts", Cut(KEYS["1"], ended + 3.5, ended + 8.0, "frozen"))
+    scene.call_tool("k1", "2")
+    scene.carry_out("k1", run, 0, "2")
+    scene.carry_out("k1", run, 1, "2")
+    assert scene.objections() == objections
+
+
+@pytest.mark.parametrize(
+    ("lost", "died", "objections"),
+    [
+        ((0.3, 1.0), 0.2, []),
+        ((0.3, 1.0), None, ["I1", "I10"]),
+        ((0.3, 1.0), 8.0, ["I1", "I10"]),
+        ((4.0, 5.0), 0.2, ["I1", "I10"]),
+    ],
+    ids=["both at once", "the producer lived on", "it died when all was back", "Redis lost it later"],
+)
+def test_what_a_producer_did_is_lost_if_both_it_and_redis_are_killed_within_a_second(
+    scene: Scene, lost: tuple[float, float], died: float | None, objections: list[str]
+) -> None:
+    now = time.time()
+    scene.add("kickoffs", Kickoff("k1", "chain", now, run="gone"))
+    run = scene.accept("k2")
+    scene.carry_out("k2", run, 0)
+    scene.carry_out("k2", run, 1)
+    scene.evidence = replace(scene.evidence, cancels={run: now})
+    scene.add("rolled_back", (now + lost[0], now + lost[1]))
+    if died is not None:
+        scene.add("bereaved", now + died)
+    assert [one for one in scene.objections() if one in ("I1", "I10")] == objections

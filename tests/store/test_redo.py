@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +178,22 @@ def test_what_comes_while_others_still_heal_is_done_again_too() -> None:
     done: list[str] = []
     redo.settle(lambda name, arguments: done.append(name))
     assert done == ["finish_call"]
+
+
+def test_who_ends_waits_for_the_disk_and_does_again_what_is_lost_meanwhile(world: World, tmp_path: Path) -> None:
+    world.client.config_set("appendfsync", "no")  # so that its disk has nothing for as long as one waits
+    run = world.accept(ONE)
+    parting = threading.Thread(target=world.store.wait_for_disk)
+    parting.start()
+    until(lambda: any(client["cmd"] == "waitaof" for client in world.client.client_list()))
+    shutil.rmtree(tmp_path / "appendonlydir")
+    os.kill(json.loads((tmp_path / "server.json").read_text())["pid"], signal.SIGKILL)
+    parting.join(20)
+    assert not parting.is_alive()
+    assert world.client.exists(KEYS.run(run))
+
+
+def test_who_did_nothing_lately_ends_at_once(world: World) -> None:
+    world.store.ping()
+    world.store.wait_for_disk()
+    assert "cmdstat_waitaof" not in world.client.info("commandstats")
