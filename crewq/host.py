@@ -35,7 +35,6 @@ Result = TypeVar("Result")
 STORE_THREADS = 8  # a journal entry takes a fraction of a millisecond, so few threads serve hundreds of tasks
 HASTE = 1.0  # seconds that an answer waits for Redis before it is put on disk
 LEASE_PATIENCE = 1.0  # seconds: a renewal that fails is tried again anyway
-PARTING = 5.0  # seconds that a process which ends waits for a Redis that may have lost what it did last
 SPECS_KEPT = 256
 GUESTS_PATIENCE = 8.0  # seconds: the client of a server of tools kills it after four
 
@@ -226,16 +225,11 @@ class Host:
         self.tool_threads.shutdown(wait=False, cancel_futures=True)
         self.store_threads.shutdown(wait=True)
         self._flush_spans()
-        self._part()
+        if not self.settings.at_home:  # that server is stopped with the last who uses it
+            self.store.wait_for_disk()
         self._hasty.close()
         self.store.close()
         self.spool.close()
-
-    def _part(self) -> None:
-        if not self.settings.at_home:  # that server is stopped with the last who uses it
-            parting = Store(self.settings, patience=PARTING, connections=1, beside=self.store)
-            parting.wait_for_disk()
-            parting.close()
 
 
 __all__ = ["Host"]

@@ -28,11 +28,11 @@ from crewq.waiter import Waiter
 
 log = logging.getLogger("crewq.producer")
 
-CONNECTIONS = (
-    1  # beside the waiter's one and the readers': who asks at the same time waits for a fraction of a millisecond
-)
+# At most, beside the waiter's one and the readers'. The second is made when somebody asks while the first is in use: in another
+# thread, or in the handler of a signal that came in the middle of a command.
+CONNECTIONS = 2
 PAUSES_KEPT = 10_000  # that were told of
-AT_ONCE = 8  # questions of coroutines to the store
+AT_ONCE = 1  # question of coroutines to the store: it takes a fraction of a millisecond, and more take more connections
 READERS = 16  # that may follow runs and batches at once: each holds a connection for as long as it waits
 
 

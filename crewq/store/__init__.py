@@ -26,6 +26,8 @@ from crewq.store.runs import Runs
 from crewq.store.schedules import ScheduleRecord, Schedules, Unreadable
 from crewq.store.verbs import Verbs
 
+PARTING = 5.0  # seconds that a process which ends waits for a Redis that may have lost what it did last
+
 
 class Store:
     """The store of one process.
@@ -51,6 +53,7 @@ class Store:
         beside: Store | None = None,
         answer_within: float = ANSWER_WITHIN,
     ) -> None:
+        self._settings = settings
         self._verbs: Verbs = Verbs(
             settings,
             patience=patience,
@@ -89,8 +92,12 @@ class Store:
         self._verbs.do(lambda client: client.ping())
 
     def wait_for_disk(self) -> None:
-        """Before this process ends, wait until Redis has on its disk what it did last, a second at most."""
-        self._verbs.wait_for_disk()
+        """Before this process ends, wait until Redis has on its disk what it did last, a second at most; up to five for a Redis
+        that is away. By a connection of its own: a signal may have ended the process in the middle of a command."""
+        if self._verbs.redo.has_recent():
+            parting = Verbs(self._settings, patience=PARTING, connections=1, redo=self._verbs.redo)
+            parting.wait_for_disk()
+            parting.close()
 
     def ends(self, after: str, wait: float) -> Ends:
         """The runs and batches that ended, and the runs that were paused, after an entry of the feed; waits up to `wait`

@@ -261,9 +261,8 @@ class Connection:
             pipeline.waitaof(1, 0, ON_DISK_WITHIN_MS)
             return pipeline.execute()
 
-        if self.redo.has_recent():
-            with suppress(errors.StoreError):
-                self.do(command)
+        with suppress(errors.StoreError):
+            self.do(command)
 
     def close(self) -> None:
         """Give the connections back, and let whoever waits for Redis stop waiting."""
