@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from celery import Celery
 from celery.app.amqp import AMQP, Queues
 from kombu import Producer, Queue
-from kombu.exceptions import BatchPublishError, ContentDisallowed, DecodeError  # type: ignore[attr-defined]  # of 5.7
+from kombu.exceptions import BatchPublishError, ContentDisallowed, DecodeError  # type: ignore[attr-defined]  # its stub is older
 from kombu.transport import redis
 
 from crewq.authentic import CODE, Authenticator

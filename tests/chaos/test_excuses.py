@@ -53,15 +53,21 @@ def test_a_freeze_just_after_a_call_was_noted_excuses_what_is_sent_at_the_thaw(
     sent = now + max(end, 0) + 0.1
     scene.add("cuts", Cut(KEYS["1"], now + begin, now + end, "frozen"))
     scene.add("model_calls", ModelCall(1, "k1", 0, "d", KEYS["1"], "", sent, sent + 0.1, 200))
+    _another_does_it(scene, call, sent + 3)
+    assert scene.objections() == objections
+
+
+def _another_does_it(scene: Scene, call: Call, at: float) -> None:
+    """The lease of a call's task runs out, another worker makes the call at that time, and does the rest of the run."""
+    run = call.job.run
     scene.world.clock.forward(LEASE + 1)
     scene.world.sweep()
     again = replace(call, attempt=scene.claim(run, 0, "2"))
     scene.world.store.journal.begin(again, repeatable=True)
-    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["2"], "", sent + 3, sent + 4, 200))
+    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["2"], "", at, at + 0.1, 200))
     scene.world.store.journal.finish(again, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
     scene.complete(run, 0, again.attempt, "said (answer 9)")
     scene.carry_out("k1", run, 1)
-    assert scene.objections() == objections
 
 
 def _cut_in_a_call(scene: Scene, begin: float, why: str) -> float:
@@ -189,14 +195,7 @@ def test_a_call_that_its_worker_gave_up_before_another_made_it_is_not_counted(
     scene.add("model_calls", ModelCall(0, "k1", 0, "d", KEYS["1"], "", now, now + 0.1, 200))
     scene.add("cuts", Cut(KEYS["1"], now + 0.1, now + back, "frozen"))
     scene.world.store.journal.fail(call)
-    scene.world.clock.forward(LEASE + 1)
-    scene.world.sweep()
-    again = replace(call, attempt=scene.claim(run, 0, "2"))
-    scene.world.store.journal.begin(again, repeatable=True)
-    scene.add("model_calls", ModelCall(9, "k1", 0, "d", KEYS["2"], "", now + 2.0, now + 2.1, 200))
-    scene.world.store.journal.finish(again, "said (answer 9)", usage='{"successful_requests": 1}', seconds=0.0)
-    scene.complete(run, 0, again.attempt, "said (answer 9)")
-    scene.carry_out("k1", run, 1)
+    _another_does_it(scene, call, now + 2.0)
     assert scene.objections() == objections
 
 

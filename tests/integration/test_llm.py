@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +20,7 @@ import pytest_asyncio
 
 from crewq import errors
 from crewq.agent import LiteLLMModel, Toolbox, close_litellm, invoke_directly, load_litellm, perform
+from crewq.agent.llm import LIGHTER
 from crewq.model import ModelAnswer, ModelRequest
 from crewq.spec import LLMSpec
 from tests import model_server
@@ -299,3 +302,22 @@ async def test_the_server_as_a_process_keeps_its_ledger_in_a_file(tmp_path: Path
 async def _directed(model: LiteLLMModel, url: str, prompt: str) -> ModelAnswer:
     messages = ({"role": "user", "content": prompt},)
     return await model.complete(ModelRequest(model="openai/any", messages=messages, options={"base_url": url}))
+
+
+@pytest.mark.parametrize(
+    ("variable", "lighter"), [("OPENAI_ORGANIZATION", ""), ("OPENAI_PROJECT_ID", ""), ("X", "True")]
+)
+async def test_litellms_lighter_path_is_left_where_only_openais_own_client_heeds_what_is_set(
+    variable: str, lighter: str
+) -> None:
+    """In a process of its own, as litellm is loaded once."""
+    code = "import os; from crewq.agent.llm import LIGHTER, load_litellm; load_litellm(); print(os.environ.get(LIGHTER, ''))"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code],
+        env={**{k: v for k, v in os.environ.items() if k != LIGHTER}, variable: "one"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == lighter
