@@ -16,6 +16,9 @@ from tests.chaos.evidence import Evidence, RunFacts
 SHOWN = 12  # objections to one invariant that are shown in full
 DEATHS = ("killed", "died")
 HEALING = HEAL_MS / 1000  # seconds in which nothing new begins after a return of Redis
+RECOVERING = (
+    2.0  # seconds after a lease in which the tasks of a worker that ended come back, and take the others' slots
+)
 
 
 def render(evidence: Evidence, objections: Sequence[Objection], injected: Mapping[str, int], *, command: str) -> str:
@@ -64,7 +67,7 @@ def _figures(evidence: Evidence, objections: Sequence[Objection]) -> dict[str, o
         "outages of Redis": len(evidence.outages),
         "tasks recovered after a death": len(times),
         "recovery p50, p99, longest": _quantiles(times),
-        f"the same for the {len(undisturbed)} that no other fault hit meanwhile": _quantiles(undisturbed),
+        f"the same for the {len(undisturbed)} that no other fault disturbed": _quantiles(undisturbed),
         "bytes in Redis before, at the end, and with all runs forgotten": ", ".join(
             f"{held:,}" for held in evidence.held
         ),
@@ -82,7 +85,7 @@ class Recovery:
 
     task: str
     seconds: float
-    disturbed: bool  # another fault hit Redis, a worker or the messages meanwhile
+    disturbed: bool  # by another fault, of Redis, a worker or the messages, or by what such a one left
 
 
 def recoveries(evidence: Evidence) -> list[Recovery]:
@@ -108,7 +111,10 @@ def _crashes(run: RunFacts) -> Iterator[tuple[TaskStarted, TaskStarted]]:
 
 
 def _disturbed(evidence: Evidence, begin: float, end: float) -> bool:
-    others = [(cut.begin, cut.begin if cut.end == math.inf else cut.end) for cut in evidence.cuts if cut.begin != begin]
+    back = evidence.lease + RECOVERING
+    others = [
+        (cut.begin, cut.begin + back if cut.end == math.inf else cut.end) for cut in evidence.cuts if cut.begin != begin
+    ]
     closed = [(down, up + HEALING) for down, up in (*evidence.outages, *evidence.refusals)]
     losses = [(at, at) for at in evidence.losses]
     return any(start <= end and stop >= begin for start, stop in (*others, *closed, *losses, *evidence.deserted))
