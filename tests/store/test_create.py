@@ -10,7 +10,7 @@ from crewq import errors
 from crewq.plan import task_id
 from crewq.states import RunState
 from crewq.store import Job
-from tests.store.world import DIAMOND, ONE, PAIR, ROW, World, output
+from tests.store.world import DIAMOND, ONE, PAIR, ROW, World, crew, output
 
 
 def test_a_run_is_written_whole(world: World) -> None:
@@ -22,6 +22,13 @@ def test_a_run_is_written_whole(world: World) -> None:
     assert world.states(run) == ["queued", "waiting", "waiting", "waiting"]
     assert world.runs.spec(record.spec) == DIAMOND
     assert world.events(run) == ["run_queued"]
+
+
+def test_a_run_may_have_more_tasks_than_one_command_takes_arguments(world: World) -> None:
+    tasks = 1200
+    run = world.accept(crew(*[()] * tasks))
+    assert len(world.read(run).tasks) == tasks
+    assert world.runs.find(task_id(run, tasks - 1))[0][2] == Job(run, tasks - 1)
 
 
 def test_inputs_come_back_to_the_last_digit(world: World) -> None:

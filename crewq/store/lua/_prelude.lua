@@ -42,7 +42,7 @@ end
 
 -- Runs by their state, in the order in which they were created, for whoever looks for those in one state.
 local function file_run(run, from, to)
-  if from then redis.call('ZREM', P .. 'runs:' .. from, run) else count(1, 'runs_accepted') end
+  redis.call('ZREM', P .. 'runs:' .. from, run)
   redis.call('ZADD', P .. 'runs:' .. to, text(created_of(run)), run)
   redis.call('EXPIRE', P .. 'runs:' .. to, CONFIG.unfinished)
 end
