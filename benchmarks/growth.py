@@ -1,4 +1,5 @@
-"""B5: batches of 100 to 50,000 items: the time and the memory of Redis that each takes stay flat; and long inputs."""
+"""B5: batches of 100 to 50,000 items: the time and the memory of Redis that each takes stay flat; what waits in the broker
+meanwhile; and long inputs."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from benchmarks._stage import Stage, stage
 
 SIZES = (100, 1_000, 10_000)
 FLAT = 1.1  # within 10 %
+LARGEST = 100_000  # items, of which is told what they take
 REPEATED = 2_000  # items of small batches in all
 LONG = 200_000  # characters of a document that is an input
 
@@ -24,17 +26,23 @@ def measure(*, full: bool, tiny: bool = False) -> list[Row]:
     with stage(latency=0.0) as found:
         _batch(found, 50)  # what there is once: scripts, indexes, the crew
         figures = {size: _typical(found, size) for size in sizes}
+        largest = _batch(found, LARGEST)[1] if full else 0.0
+        waiting = _messages(found)
         shared = _batch(found, sizes[0], document=_document(0))[1]
         own = _batch(found, sizes[0], each=True)[1]
     small, large = sizes[0], sizes[-1]
     millis = {f"{size} items ms": 1000 * seconds for size, (seconds, _) in figures.items()}
     bytes_ = {f"{size} items bytes": memory for size, (_, memory) in figures.items()}
     time_grows, memory_grows = (figures[large][at] / figures[small][at] for at in (0, 1))
+    accepted = f"{LARGEST if full else large:,}"
+    beyond = [plain("B5", f"the same of {LARGEST:,}", largest, "bytes")] if full else []
     return [
         at_most("B5", f"time of an item, {large:,} against {small:,}", time_grows, FLAT, **millis),
         at_most("B5", f"Redis memory of an item, {large:,} against {small:,}", memory_grows, FLAT, **bytes_),
         plain("B5", f"Redis memory of an item of {large:,}: a run of three tasks", figures[large][1], "bytes"),
-        plain("B5", f"the same with an input of {LONG:,} characters that all {small:,} have", shared, "bytes"),
+        *beyond,
+        plain("B5", f"messages in the broker with a batch of {accepted} accepted", waiting, "messages"),
+        plain("B5", f"Redis memory of one with an input of {LONG:,} characters that all {small:,} have", shared, "bytes"),
         plain("B5", f"the same with such an input of its own, of {small:,}", own, "bytes"),
     ]
 
@@ -59,6 +67,13 @@ def _batch(found: Stage, size: int, document: str = "", *, each: bool = False) -
     three_tasks().kickoff_for_each_async(map(partial(_item, document, each), range(size)))
     seconds = time.perf_counter() - began
     return seconds / size, (int(client.info("memory")["used_memory"]) - before) / size
+
+
+def _messages(found: Stage) -> int:
+    """How many wait in Celery's queues."""
+    with found.client() as client:
+        queues = [key for key in client.scan_iter("crewq*", _type="list") if not key.startswith("crewq:")]
+        return sum(client.llen(queue) for queue in queues)
 
 
 def _item(document: str, each: bool, at: int) -> Mapping[str, str]:

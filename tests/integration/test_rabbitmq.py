@@ -16,7 +16,8 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from kombu.exceptions import OperationalError
 
 from crewq import LLM, Crew, Run, Task
-from crewq.app import make_app
+from crewq.app import TASK_JOB, make_app
+from crewq.keyring import new_key, read_keys
 from crewq.plan import chain_from
 from crewq.server import Server
 from crewq.settings import Settings
@@ -241,6 +242,27 @@ def test_what_is_no_job_is_dropped(rabbit: RabbitMq, channel: Channel, start_her
     assert worker.process.poll() is None
     assert "Unrecoverable error" not in worker.log
     assert "dropped a text in the queue that is no message" in worker.log
+
+
+def test_only_messages_and_commands_of_those_with_a_key_are_heard(
+    rabbit: RabbitMq, start_here: StartHere, own_redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = new_key("first")
+    monkeypatch.setenv("CREWQ_ENCRYPTION_KEYS", key)
+    worker = start_here("-c", "2", CREWQ_ENCRYPTION_KEYS=key).ready()
+    here = Settings(redis_url=own_redis.url, broker_url=rabbit.url)
+    with (
+        closing(make_app(here)) as stranger,
+        closing(make_app(here.with_(encryption_keys=read_keys(key, "CREWQ_ENCRYPTION_KEYS")))) as friend,
+    ):
+        stranger.send_task(TASK_JOB, args=["00000000-0000-4000-8000-000000000000", 0])
+        stranger.control.shutdown()
+        until(lambda: worker.log.count("no authentication code") == 2, 20)
+        assert list(friend.control.inspect(timeout=10, limit=1).ping().values()) == [{"ok": "pong"}]
+    assert worker.process.poll() is None
+    batch = crew("Read {x}", "Write {x}").kickoff_for_each_async([{"x": n} for n in range(20)])
+    assert len(batch.results(60)) == 20
+    assert "sending" not in worker.log, "each message has come through by itself"
 
 
 def test_flower_shows_what_is_done(rabbit: RabbitMq, start_here: StartHere, own_redis: Server, tmp_path: Path) -> None:
