@@ -42,7 +42,9 @@ def measure(*, full: bool, tiny: bool = False) -> list[Row]:
         plain("B5", f"Redis memory of an item of {large:,}: a run of three tasks", figures[large][1], "bytes"),
         *beyond,
         plain("B5", f"messages in the broker with a batch of {accepted} accepted", waiting, "messages"),
-        plain("B5", f"Redis memory of one with an input of {LONG:,} characters that all {small:,} have", shared, "bytes"),
+        plain(
+            "B5", f"Redis memory of one with an input of {LONG:,} characters that all {small:,} have", shared, "bytes"
+        ),
         plain("B5", f"the same with such an input of its own, of {small:,}", own, "bytes"),
     ]
 

@@ -19,7 +19,7 @@ from crewq.events import TaskRequeued, TaskStarted
 from crewq.producer import disconnect
 from crewq.settings import Settings
 from crewq.states import RunState, TaskState
-from crewq.store import RunRecord, Store, TaskRecord
+from crewq.store import RunRecord, Span, Store, TaskRecord
 from tests.chaos import evidence as facts
 from tests.chaos.evidence import Cut, Evidence, RunFacts
 from tests.chaos.processes import Process
@@ -117,12 +117,12 @@ class Hall:
 
     def under_way(self) -> list[TaskRecord]:
         """The tasks that are worked on now."""
-        running = [run.id for run in self._runs() if run.state is RunState.RUNNING]
+        running, _ = self.store.listing.page(Span(RunState.RUNNING), 1000)
         return [task for run in running for task in self.store.runs.read(run).tasks if task.state is TaskState.RUNNING]
 
     def completed(self) -> int:
         """How many runs have completed."""
-        return sum(run.state is RunState.COMPLETED for run in self._runs())
+        return self.store.listing.counts()[RunState.COMPLETED]
 
     def _runs(self) -> list[RunRecord]:
         return self.store.runs.overview(self.store.runs.latest(1_000_000))
@@ -154,7 +154,7 @@ class Hall:
             return Evidence(
                 kickoffs=facts.kickoffs(self.folder / "kickoffs.jsonl"),
                 cancels=facts.cancels(self.folder / "kickoffs.jsonl"),
-                runs=tuple(facts.run_facts(self.store, client, run.id) for run in self._runs()),
+                runs=tuple(facts.run_facts(self.store, run.id) for run in self._runs()),
                 batches=facts.batch_facts(self.store, client),
                 model_calls=facts.model_calls(self.folder / "model.jsonl"),
                 tool_calls=facts.tool_calls(self.folder / "tools.jsonl"),
