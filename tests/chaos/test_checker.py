@@ -145,7 +145,7 @@ BROKEN: list[tuple[str, Callable[[Scene], None], str, str, str]] = [
         "'output', hold(run_key(run), output, blobs)",
         "'output', '{\"raw\": \"something else\"}'",
     ),
-    ("I5", a_second_task_first, "create_runs", "'queued' or 'waiting')", "'queued' or 'queued')"),
+    ("I5", a_second_task_first, "create_runs", "'queued' or 'waiting'", "'queued' or 'queued'"),
     ("I6", a_zombie_that_records, "complete_task", "if not owns(run, index, attempt) then", "if false then"),
     (
         "I6",
