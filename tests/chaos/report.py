@@ -16,9 +16,7 @@ from tests.chaos.evidence import Evidence, RunFacts
 SHOWN = 12  # objections to one invariant that are shown in full
 DEATHS = ("killed", "died")
 HEALING = HEAL_MS / 1000  # seconds in which nothing new begins after a return of Redis
-RECOVERING = (
-    2.0  # seconds after a lease in which the tasks of a worker that ended come back, and take the others' slots
-)
+RECOVERING = 2.0  # seconds after a lease: till then the tasks of a worker that ended take slots of the others
 
 
 def render(evidence: Evidence, objections: Sequence[Objection], injected: Mapping[str, int], *, command: str) -> str:

@@ -276,7 +276,7 @@ def test_a_run_that_no_worker_can_read_holds_no_other_up(fleet: WorkerProcess, f
 
 def _held_back(work: Crew) -> Run:
     producer = connect()
-    publish, producer.publish = producer.publish, lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    publish, producer.publish = producer.publish, lambda *_, **__: None  # type: ignore[method-assign]
     try:
         return work.kickoff_async()
     finally:

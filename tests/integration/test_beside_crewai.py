@@ -53,7 +53,7 @@ def test_a_flow_of_crewais_kicks_off_crews_of_crewqs(own_redis: Server, start_wo
     who = Agent(role="R", goal="G", backstory="B", llm=ScriptedModel(answers=["Said."]))
     crew = Crew(agents=[who], tasks=[Task(description="Say {it}.", agent=who)])
 
-    class Steps(flow.Flow):  # type: ignore[misc, name-defined]
+    class Steps(flow.Flow):  # type: ignore[misc]
         @flow.start()  # type: ignore[untyped-decorator]
         def first(self) -> str:
             return crew.kickoff({"it": "this"}).raw

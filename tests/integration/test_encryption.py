@@ -176,22 +176,26 @@ def test_who_has_no_key_is_told_which_setting_it_is(worker: WorkerProcess, own_r
         assert "Traceback" not in done.stderr
 
 
-def test_messages_and_commands_of_somebody_without_a_key_are_ignored(
-    worker: WorkerProcess, own_redis: Server, keys: str
-) -> None:
-    """A worker that has keys drops them, says why, and goes on; those of who has a key are heard, and runs end."""
-    here = Settings(redis_url=own_redis.url)
+def only_who_has_a_key_is_heard(worker: WorkerProcess, here: Settings, keys: str) -> None:
+    """Send a message and a command without a key, and ask with it."""
     with (
         closing(make_app(here)) as stranger,
         closing(make_app(here.with_(encryption_keys=read_keys(keys, VARIABLE)))) as friend,
     ):
         stranger.send_task(TASK_JOB, args=["00000000-0000-4000-8000-000000000000", 0])
         stranger.control.shutdown()
-        until(lambda: worker.log.count("no authentication code") == 2)
+        until(lambda: worker.log.count("no authentication code") == 2, 20)
         assert stranger.control.inspect(timeout=0.5).ping() is None
-        answers = friend.control.inspect(timeout=5, limit=1).ping()
+        answers = friend.control.inspect(timeout=10, limit=1).ping()
     assert list(answers.values()) == [{"ok": "pong"}]
     assert worker.process.poll() is None
-    assert "It is" in secretive().kickoff({"x": "y"}).tasks_output[1].raw
     assert "dropped a message" in worker.log
     assert "ignored the command 'shutdown'" in worker.log
+
+
+def test_messages_and_commands_of_somebody_without_a_key_are_ignored(
+    worker: WorkerProcess, own_redis: Server, keys: str
+) -> None:
+    """A worker that has keys drops them, says why, and goes on; those of who has a key are heard, and runs end."""
+    only_who_has_a_key_is_heard(worker, Settings(redis_url=own_redis.url), keys)
+    assert "It is" in secretive().kickoff({"x": "y"}).tasks_output[1].raw

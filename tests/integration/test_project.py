@@ -63,19 +63,19 @@ class YourCrewName_Crew:  # noqa: N801  # as CrewAI's documentation has it
 
     @agent
     def researcher(self) -> Agent:
-        return Agent(config=self.agents_config["researcher"])  # type: ignore[index, call-arg, arg-type]
+        return Agent(config=self.agents_config["researcher"])  # type: ignore[index, call-arg]
 
     @agent
     def writer(self) -> Agent:
-        return Agent(config=self.agents_config["writer"])  # type: ignore[index, call-arg, arg-type]
+        return Agent(config=self.agents_config["writer"])  # type: ignore[index, call-arg]
 
     @task
     def research(self) -> Task:
-        return Task(config=self.tasks_config["research"])  # type: ignore[index, call-arg, arg-type]
+        return Task(config=self.tasks_config["research"])  # type: ignore[index, call-arg]
 
     @task
     def report(self) -> Task:
-        return Task(config=self.tasks_config["report"])  # type: ignore[index, call-arg, arg-type]
+        return Task(config=self.tasks_config["report"])  # type: ignore[index, call-arg]
 
     @crew
     def crew(self) -> Crew:

@@ -16,8 +16,8 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from kombu.exceptions import OperationalError
 
 from crewq import LLM, Crew, Run, Task
-from crewq.app import TASK_JOB, make_app
-from crewq.keyring import new_key, read_keys
+from crewq.app import make_app
+from crewq.keyring import new_key
 from crewq.plan import chain_from
 from crewq.server import Server
 from crewq.settings import Settings
@@ -27,6 +27,7 @@ from tests.integration.conftest import StartWorker
 from tests.integration.crews import agent, crew
 from tests.integration.flower_process import FlowerProcess
 from tests.integration.test_cli import Shell
+from tests.integration.test_encryption import VARIABLE, only_who_has_a_key_is_heard
 from tests.integration.test_messages import FORGED, NO_MESSAGES
 from tests.integration.worker_process import WorkerProcess
 from tests.model_server import ModelServer, hang
@@ -248,18 +249,9 @@ def test_only_messages_and_commands_of_those_with_a_key_are_heard(
     rabbit: RabbitMq, start_here: StartHere, own_redis: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = new_key("first")
-    monkeypatch.setenv("CREWQ_ENCRYPTION_KEYS", key)
-    worker = start_here("-c", "2", CREWQ_ENCRYPTION_KEYS=key).ready()
-    here = Settings(redis_url=own_redis.url, broker_url=rabbit.url)
-    with (
-        closing(make_app(here)) as stranger,
-        closing(make_app(here.with_(encryption_keys=read_keys(key, "CREWQ_ENCRYPTION_KEYS")))) as friend,
-    ):
-        stranger.send_task(TASK_JOB, args=["00000000-0000-4000-8000-000000000000", 0])
-        stranger.control.shutdown()
-        until(lambda: worker.log.count("no authentication code") == 2, 20)
-        assert list(friend.control.inspect(timeout=10, limit=1).ping().values()) == [{"ok": "pong"}]
-    assert worker.process.poll() is None
+    monkeypatch.setenv(VARIABLE, key)
+    worker = start_here("-c", "2", **{VARIABLE: key}).ready()
+    only_who_has_a_key_is_heard(worker, Settings(redis_url=own_redis.url, broker_url=rabbit.url), key)
     batch = crew("Read {x}", "Write {x}").kickoff_for_each_async([{"x": n} for n in range(20)])
     assert len(batch.results(60)) == 20
     assert "sending" not in worker.log, "each message has come through by itself"

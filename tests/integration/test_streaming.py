@@ -79,7 +79,7 @@ def test_crewais_own_way_to_read_it_asynchronously(fleet: WorkerProcess, model_s
     async def read() -> tuple[str, str]:
         streaming = await stories(model_server).kickoff_async()
         pieces = [chunk.content async for chunk in streaming]  # type: ignore[attr-defined]
-        return "".join(pieces), streaming.result.raw  # type: ignore[union-attr]
+        return "".join(pieces), streaming.result.raw
 
     assert asyncio.run(read()) == (STORY, STORY)
 

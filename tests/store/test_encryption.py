@@ -216,7 +216,7 @@ def test_a_run_cannot_be_given_another_crew(world: World) -> None:
 def test_what_is_told_of_a_run_cannot_be_forged(world: World, kind: str) -> None:
     run = world.accept(ONE)
     forged = {"task": "0", "attempt": "1", "reason": "pay me", "text": "pay me", "error": '{"error": "JobBroken"}'}
-    world.client.xadd(KEYS.events(run), {"type": kind, **forged}, nomkstream=True)  # type: ignore[arg-type]
+    world.client.xadd(KEYS.events(run), {"type": kind, **forged}, nomkstream=True)
     with pytest.raises(errors.NotAuthentic):
         world.runs.events(run, "0-0")
 

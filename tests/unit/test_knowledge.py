@@ -106,13 +106,13 @@ def test_it_travels_with_the_crew() -> None:
 
 
 def test_an_agent_without_any_says_nothing_of_it() -> None:
-    who = Agent(role="R", goal="G", backstory="B", knowledge_sources=None, knowledge_config=None)  # type: ignore[arg-type]
+    who = Agent(role="R", goal="G", backstory="B", knowledge_sources=None, knowledge_config=None)
     assert "knowledge" not in Crew(tasks=[Task(description="D", agent=who)]).spec(EMBEDDED).to_json()
 
 
 def test_what_is_no_source_is_refused() -> None:
     with pytest.raises(errors.InvalidField, match=r"knowledge_sources.0"):
-        Agent(role="R", goal="G", backstory="B", knowledge_sources=["facts.txt"])  # type: ignore[list-item]
+        Agent(role="R", goal="G", backstory="B", knowledge_sources=["facts.txt"])
     with pytest.raises(errors.UnsupportedField, match=r"KnowledgeConfig\(score_threshold=0.6\) is CrewAI's"):
         KnowledgeConfig(score_threshold=0.6)  # type: ignore[call-arg]
     with pytest.raises(errors.UnknownField, match="Did you mean 'content'"):

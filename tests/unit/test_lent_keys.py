@@ -23,12 +23,12 @@ KEY = "sk-hunter2"
 )
 def test_a_literal_key_is_refused_for_a_worker_elsewhere(model: str, variable: str) -> None:
     with pytest.raises(errors.LiteralKey, match=variable) as caught:
-        freeze(plan(task(by=agent(llm=LLM(model=model, api_key=KEY)))), REMOTE)  # type: ignore[arg-type]
+        freeze(plan(task(by=agent(llm=LLM(model=model, api_key=KEY)))), REMOTE)
     assert KEY not in str(caught.value)
 
 
 def test_a_literal_key_is_lent_to_the_worker_in_this_process_and_is_in_no_spec() -> None:
-    keyed = LLM(model="openai/gpt-4o", api_key=KEY, temperature=0.5)  # type: ignore[arg-type]
+    keyed = LLM(model="openai/gpt-4o", api_key=KEY, temperature=0.5)
     crew = plan(task("a", agent(llm=keyed)), task("b", agent("Other")))
     spec = freeze(crew, EMBEDDED)
     assert KEY not in spec.to_json()

@@ -51,7 +51,7 @@ def test_of_several_the_least_counts() -> None:
 
 
 def test_limits_and_fallbacks_travel_and_so_does_a_key_of_a_fallback() -> None:
-    second = LLM(model="openai/second", api_key=KEY, seed=1)  # type: ignore[arg-type]
+    second = LLM(model="openai/second", api_key=KEY, seed=1)
     first = LLM(model="openai/first", rpm=1, tpm=2, max_concurrency=3, fallbacks=[second, "third", parts.Model()])
     crew = plan(task(by=agent(llm=first)))
     spec = freeze(crew, EMBEDDED)

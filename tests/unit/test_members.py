@@ -137,17 +137,17 @@ def test_an_argument_of_crewais_that_is_lacking_is_an_error_before_anything_is_s
 def test_an_argument_that_is_lacking_may_stand_in_its_place() -> None:
     """CrewAI's are `kickoff(inputs, input_files, from_checkpoint)`."""
     with pytest.raises(errors.UnsupportedField, match=r"Crew.kickoff\(input_files=...\)"):
-        Crew().kickoff({}, {"file": "x"})  # type: ignore[misc]
+        Crew().kickoff({}, {"file": "x"})  # type: ignore[call-arg]
     with pytest.raises(errors.UnsupportedField, match=r"\(from_checkpoint=...\)"):
-        Crew().kickoff({}, None, "x")  # type: ignore[misc]
+        Crew().kickoff({}, None, "x")  # type: ignore[call-arg]
     with pytest.raises(errors.EmptyCrew):
-        Crew().kickoff({}, None, None)  # type: ignore[misc]
+        Crew().kickoff({}, None, None)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        Crew().kickoff({}, None, None, "x")  # type: ignore[misc]
+        Crew().kickoff({}, None, None, "x")  # type: ignore[call-arg]
 
 
 def test_a_model_may_be_named_without_saying_that_it_is_one() -> None:
-    assert LLM("openai/any", temperature=0) == LLM(model="openai/any", temperature=0)  # type: ignore[misc]
+    assert LLM("openai/any", temperature=0) == LLM(model="openai/any", temperature=0)  # type: ignore[call-arg]
     with pytest.raises(errors.InvalidField):
         LLM(temperature=0)  # type: ignore[call-arg]
 

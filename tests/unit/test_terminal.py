@@ -50,7 +50,7 @@ CALL: dict[str, Any] = {**ABOUT, "call": "c", "seconds": 1.26}
         (TaskCompleted(**ABOUT), ["task 1/2 look: completed by Scholar", "    Bees", "    dance."]),
         (TaskRequeued(**ABOUT, reason="its worker died"), ["task 1/2 look: requeued: its worker died"]),
         (TaskWarned(task=0, reason="a callback failed"), ["task 1/2 look: warned: a callback failed"]),
-        (TaskFailed(**ABOUT, error="{}"), ["task 1/2 look: failed"]),  # type: ignore[arg-type]
+        (TaskFailed(**ABOUT, error="{}"), ["task 1/2 look: failed"]),
         (TaskSkipped(task=0), ["task 1/2 look: skipped"]),
         (TaskCompleted(task=1, attempt=1), []),
         (RunCompleted(), []),

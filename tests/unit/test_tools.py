@@ -80,7 +80,7 @@ def test_a_schema_of_every_kind_of_argument() -> None:
         point: Point,
         kind: Literal["p", "q"] = "p",
         note: Annotated[str | None, Field(description="why")] = None,
-        untyped=1,  # type: ignore[no-untyped-def]
+        untyped=1,
         *rest: int,
         only: bool = False,
         **more: int,
@@ -191,7 +191,7 @@ class Bytes(Multiply):
     secret: SecretBytes
 
 
-@pytest.mark.parametrize("thing", [parts.Keyed(token="hunter2"), Bytes(secret=b"hunter2")])  # type: ignore[arg-type]
+@pytest.mark.parametrize("thing", [parts.Keyed(token="hunter2"), Bytes(secret=b"hunter2")])
 def test_a_tool_with_a_secret_does_not_travel(thing: BaseTool) -> None:
     with pytest.raises(errors.NotPortable, match="secret") as caught:
         ToolSpec.of(thing)

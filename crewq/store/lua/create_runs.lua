@@ -15,7 +15,7 @@ local answer = {}
 local fresh = {} -- runs that were not there before
 local ids = {} -- of these and their tasks, each behind the score that all have
 local AT = text(NOW)
-local LIFE = text(CONFIG.unfinished + NET)
+local LIFE = text(CONFIG.unfinished + NET) -- as `keep_run` has it; a new run has fewer keys
 local MOST = 1000 -- arguments of one command: Lua's stack does not hold a list of any length
 
 local function add(list, one, other)
@@ -23,7 +23,7 @@ local function add(list, one, other)
   list[#list + 1] = other
 end
 
-local function known(fields)
+local function with_values(fields)
   local list = {}
   for name, value in pairs(fields) do
     if value ~= '' then add(list, name, value) end
@@ -46,7 +46,7 @@ local RUN = {state = 'queued', crew = order.crew, spec = order.spec, tasks = tex
   parent = order.parent, origin = origin(), from_task = order.from_task, edited = order.edited, schedule = order.schedule,
   trace = order.trace, deadline = order.deadline > 0 and text(NOW + order.deadline) or ''}
 for field, value in pairs(order.terms) do RUN[field] = value end
-local OF_RUN = known(RUN)
+local OF_RUN = with_values(RUN)
 local OF_TASK = {}
 for at, task in ipairs(order.tasks) do
   OF_TASK[at] = {'name', task.name, 'key', task.key, 'needs', text(task.needs), 'wakes', task.wakes, 'context', task.context,
@@ -61,7 +61,7 @@ end
 -- A task whose output is given, or taken over from the parent, is done. Answers whether it is left to do.
 local function write_task(run, at, task)
   local index = text(at - 1)
-  local key = run_key(run.id) .. ':task:' .. index
+  local key = task_key(run.id, at - 1)
   local kept, output = run.kept[index], run.outputs[index]
   local state = (output or kept) and 'completed' or task.needs == 0 and 'queued' or 'waiting'
   redis.call('HSET', key, 'state', state, 'id', run.task_ids[at], unpack(OF_TASK[at]))
@@ -70,7 +70,7 @@ local function write_task(run, at, task)
     redis.call('HSET', key, 'output', hold(run_key(run.id), output, blobs), 'ended', AT, 'edited', '1')
   end
   redis.call('EXPIRE', key, LIFE)
-  add(ids, '0', run.task_ids[at] .. '|task|' .. run.id .. '|' .. index)
+  add(ids, '0', run.task_ids[at] .. '|task|' .. member(run.id, at - 1))
   return state ~= 'completed'
 end
 

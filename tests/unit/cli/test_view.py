@@ -54,12 +54,12 @@ def story() -> Story:
 
 
 def _started(call: str, kind: str = "model") -> CallStarted:
-    return CallStarted(task=0, kind=kind, name="x", attempt=1, call=call)  # type: ignore[arg-type]
+    return CallStarted(task=0, kind=kind, name="x", attempt=1, call=call)
 
 
 def _finished(call: str, kind: str = "model", reused: bool = False) -> CallFinished:
     usage = USED.model_dump_json()
-    return CallFinished(task=0, kind=kind, name="x", attempt=1, call=call, reused=reused, usage=usage)  # type: ignore[arg-type]
+    return CallFinished(task=0, kind=kind, name="x", attempt=1, call=call, reused=reused, usage=usage)
 
 
 def test_a_line_follows_the_events_of_its_run(story: Story) -> None:
@@ -118,7 +118,7 @@ def test_a_paused_run_says_what_it_waits_for(story: Story) -> None:
 
 def test_a_failed_run_is_over(story: Story) -> None:
     line = Line(story)
-    line.take(RunFailed(id="9-0", error="{}"))  # type: ignore[arg-type]
+    line.take(RunFailed(id="9-0", error="{}"))
     assert (line.state, line.over) == ("failed", True)
     line.take(RunResumed(id="10-0"))
     assert (line.state, line.over) == ("running", False)

@@ -203,4 +203,4 @@ def test_what_is_given_goes_before_the_config() -> None:
     assert (made.role, made.goal, made.max_iter) == ("r", "mine", 5)
     assert Agent(config=config | {"llm": "m"}, llm=None).llm == "m"  # type: ignore[call-arg]
     with pytest.raises(errors.InvalidField, match=r"it must be a dict, such as self\.agents_config"):
-        Agent(config="config/agents.yaml")  # type: ignore[call-arg, arg-type]
+        Agent(config="config/agents.yaml")  # type: ignore[call-arg]
